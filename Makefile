@@ -1,0 +1,60 @@
+# The only commands that anyone needs. Each gets what it lacks first: uv, Python packages, built programs.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+STACK ?= local
+PROMPT ?= In one sentence, what is a GPU?
+export PROMPT
+
+UV = $$(bash local/toolchain/bootstrap.sh)
+RUN = $(UV) run --quiet --frozen
+LOCAL = $(RUN) python -m local
+
+.PHONY: help up down status ask preview destroy reset test unit check format bench tools kubectl
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+up: ## Bring a whole environment up on this machine, and ask its model a question
+	@$(LOCAL) up
+
+down: ## Stop the environment; its state is kept for the next `make up`
+	@$(LOCAL) down
+
+status: ## Show what runs, where, and its health
+	@$(LOCAL) status
+
+ask: ## Ask the model a question: make ask PROMPT="..."
+	@$(LOCAL) ask
+
+preview: ## Preview a stack on the real engine with no credentials: make preview STACK=dev
+	@$(LOCAL) preview $(STACK)
+
+destroy: ## Destroy every resource of the environment, then stop it
+	@$(LOCAL) destroy
+
+reset: ## Stop the environment and delete its state
+	@$(LOCAL) reset
+
+test: ## Run every test: checks, then fast tests, then the real engine and environment
+	@$(RUN) ruff check .
+	@$(RUN) ruff format --check .
+	@$(RUN) pyright
+	@$(LOCAL) test
+
+unit: ## Run the fast tests only
+	@$(RUN) pytest -m "not local and not environment"
+
+check: ## Lint, format check and types
+	@$(RUN) ruff check .
+	@$(RUN) ruff format --check .
+	@$(RUN) pyright
+
+format: ## Format the code
+	@$(RUN) ruff format .
+	@$(RUN) ruff check --fix .
+
+bench: ## Measure start-up, no-change time and memory; writes bench/
+	@$(LOCAL) bench
+
+tools: ## Build every program that the environment needs
+	@$(LOCAL) tools

@@ -1,0 +1,5 @@
+"""`python -m local`: what the Makefile calls."""
+
+from local.cli import main
+
+main()

@@ -1,0 +1,172 @@
+"""The commands behind the Makefile."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Annotated
+
+import typer
+from rich.panel import Panel
+from rich.table import Table
+
+from local import environment
+from local.asking import Answer, Client
+from local.console import console, errors
+from local.errors import LocalError
+from local.paths import ROOT
+
+app = typer.Typer(
+    help="The LLM-serving environment on this machine.",
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+)  # fmt: skip
+QUESTION = "In one sentence, what is a GPU?"
+
+
+@app.command()
+def up() -> None:
+    """Bring a whole environment up, ask its model a question, and ask it again to show the cache."""
+    begun = time.monotonic()
+    result = environment.up()
+    outputs = result.engine.outputs()
+    client = Client.of(outputs)
+    with result.stages.stage("API Gateway answers"):
+        client.wait()
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_row("API Gateway", client.url)
+    for label, key in (("model bucket", "modelBucketName"), ("cache", "cacheEndpoint"), ("cluster", "clusterName")):
+        table.add_row(label, str(outputs[key]))
+    table.add_row("resources", result.outcome.summary())
+    table.add_row("took", f"{time.monotonic() - begun:.0f} s")
+    console.print(Panel(table, title="The environment is up", expand=False))
+    for warning in result.outcome.warnings:
+        console.print(f"[yellow]note[/yellow] {warning}")
+    question = os.environ.get("PROMPT") or QUESTION
+    console.print(f"[bold]Question[/bold] {question}")
+    _show(client.ask(environment.MODEL, question, fresh=True))
+    _show(client.ask(environment.MODEL, question))
+
+
+@app.command()
+def ask(
+    prompt: Annotated[str, typer.Argument(envvar="PROMPT", help="The question.")] = QUESTION,
+    stream: Annotated[bool, typer.Option(help="Print the answer as it is generated.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the answer for a program.")] = False,
+) -> None:
+    """Ask the model a question through the API Gateway: ask "What is a GPU?" --stream"""
+    client = Client.of(environment.engine().outputs())
+    if stream:
+        for piece in client.stream(environment.MODEL, prompt):
+            console.out(piece, end="")
+        console.print()
+        return
+    answer = client.ask(environment.MODEL, prompt)
+    if as_json:
+        sys.stdout.write(json.dumps({"text": answer.text, "seconds": answer.seconds, "cache": answer.cache}) + "\n")
+    else:
+        _show(answer)
+
+
+def _show(answer: Answer) -> None:
+    who = "Cache" if answer.cache == "hit" else "Model"
+    console.print(f"[bold]{who}[/bold] [dim]({answer.seconds * 1000:.0f} ms)[/dim] ", end="")
+    console.out(answer.text)
+
+
+@app.command()
+def down() -> None:
+    """Stop the environment; its state is kept for the next `up`."""
+    environment.require_root()
+    with environment.exclusive():
+        environment.stop()
+    console.print("stopped; the state is kept, `make up` brings it back")
+
+
+@app.command()
+def destroy() -> None:
+    """Delete every resource of the stack, then stop the environment."""
+    environment.require_root()
+    with environment.exclusive():
+        outcome = environment.destroy()
+        environment.stop()
+    console.print(outcome.summary())
+
+
+@app.command()
+def reset() -> None:
+    """Stop the environment and delete its state."""
+    environment.require_root()
+    with environment.exclusive():
+        environment.reset()
+    console.print("stopped, and the state is deleted")
+
+
+@app.command()
+def tools() -> None:
+    """Build every program that the environment needs, and nothing else."""
+    environment.prepare()
+
+
+@app.command()
+def preview(
+    stack: Annotated[str, typer.Argument(help="A stack of stacks/.")],
+    here: Annotated[bool, typer.Option(hidden=True)] = False,
+) -> None:
+    """Preview a stack on the real engine against a throw-away cloud: no credentials, no root."""
+    if not here:  # a state folder is chosen when the process starts, so a throw-away one needs a process of its own
+        with tempfile.TemporaryDirectory(prefix="llm-serving-") as folder:
+            command = [sys.executable, "-m", "local", "preview", stack, "--here"]
+            variables = {**os.environ, "LLM_SERVING_STATE": folder}
+            raise typer.Exit(subprocess.run(command, cwd=ROOT, env=variables, check=False).returncode)
+    outcome = environment.preview(stack)
+    for warning in outcome.warnings:
+        console.print(f"[yellow]note[/yellow] {warning}")
+    console.print(f"{stack}: {outcome.summary()}")
+
+
+@app.command()
+def status(as_json: Annotated[bool, typer.Option("--json", help="Print it for a program.")] = False) -> None:
+    """Show what runs, where, and its health."""
+    from local import status as screen  # noqa: PLC0415  only this command needs it
+
+    screen.show(as_json=as_json)
+
+
+@app.command()
+def test() -> None:
+    """Run every test, the fast ones first."""
+    environment.require_root()
+    for name, marker in (
+        ("fast tests", "not local and not environment"),
+        ("the engine and the local cloud", "local"),
+        ("the whole environment", "environment"),
+    ):
+        console.rule(name)
+        if code := subprocess.run(["pytest", "-m", marker], cwd=ROOT, check=False).returncode:
+            raise typer.Exit(code)
+
+
+@app.command()
+def bench() -> None:
+    """Measure start-up, a run with no change, and memory; write bench/."""
+    from local import bench as benchmark  # noqa: PLC0415
+
+    benchmark.run()
+
+
+def main() -> None:
+    """Runs a command; a problem that the user can mend is one line, not a traceback."""
+    try:
+        app(standalone_mode=False)
+    except LocalError as error:
+        errors.print(f"[red]error[/red] {error.problem}", soft_wrap=True)
+        if error.remedy:
+            errors.print(f"      [dim]{error.remedy}[/dim]", soft_wrap=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        errors.print("[red]stopped[/red] by Ctrl-C; `make up` goes on from here")
+        sys.exit(1)
+    except typer.Exit as leave:
+        sys.exit(leave.exit_code)

@@ -1,0 +1,230 @@
+"""Runs the Pulumi CLI on a stack and shows its progress as one line, its problems as they are.
+
+The stack file is copied before use: the CLI writes the passphrase's salt into it, and the committed file must
+stay as it is. For the same reason a new stack is made from a folder that holds nothing but the project's name.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.status import Status
+
+from local.console import console
+from local.errors import LocalError
+from local.paths import ROOT, state
+
+STACKS = ROOT / "stacks"
+QUIET = ("same", "read", "refresh")
+"""Steps that change nothing."""
+
+
+WORDS = {"same": "unchanged", "create": "created", "update": "updated", "delete": "deleted"}
+
+
+@dataclass
+class Outcome:
+    """What an operation did: counts by step (`create`, `update`, `same`, ...) and what it had to say."""
+
+    changes: Counter[str] = field(default_factory=Counter[str])
+    problems: list[str] = field(default_factory=list[str])
+    warnings: list[str] = field(default_factory=list[str])
+
+    @property
+    def changed(self) -> int:
+        """How many resources were created, changed, replaced or deleted."""
+        return sum(count for step, count in self.changes.items() if step not in QUIET)
+
+    def summary(self) -> str:
+        """One line for a person, such as `112 created` or `112 unchanged`."""
+        parts = [f"{count} {WORDS.get(step, step)}" for step, count in sorted(self.changes.items()) if count]
+        return ", ".join(parts) or "nothing to do"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content: Any = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        where = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
+        raise LocalError(f"{where} is not valid YAML", " ".join(str(error).split())) from None
+    return content or {}
+
+
+def known_stacks() -> list[str]:
+    """The stacks that have a file in `stacks/`."""
+    return sorted(path.name.removeprefix("Pulumi.").removesuffix(".yaml") for path in STACKS.glob("Pulumi.*.yaml"))
+
+
+class Engine:
+    """The Pulumi CLI, with its environment, for one stack."""
+
+    def __init__(self, stack: str, program: Path, environment: Mapping[str, str]) -> None:
+        if stack not in known_stacks():
+            raise LocalError(f"there is no stack {stack!r}", f"stacks/ has {', '.join(known_stacks())}")
+        self.stack = stack
+        self.program = program
+        self.environment = {**os.environ, **environment, "PULUMI_DEBUG_COMMANDS": "true"}  # for --event-log
+
+    def select(self) -> None:
+        """Creates the stack where it doesn't exist yet, and brings its configuration up to date."""
+        committed = STACKS / f"Pulumi.{self.stack}.yaml"
+        config = _read(committed)
+        known: list[dict[str, Any]] = json.loads(self._query("stack", "ls", "--json"))
+        if self.stack not in (stack["name"] for stack in known):
+            self._initialise()
+        salt = _read(self._salt_file).get("encryptionsalt") if self._salt_file.exists() else None
+        temporary = self.config_file.with_suffix(".tmp")
+        temporary.write_text(yaml.safe_dump({**config, "encryptionsalt": salt} if salt else config, sort_keys=False))
+        temporary.replace(self.config_file)
+
+    def outputs(self) -> dict[str, Any]:
+        """The stack's outputs, secrets in plain."""
+        return json.loads(self._query("stack", "output", "--json", "--show-secrets", "--stack", self.stack) or "{}")
+
+    def up(self) -> Outcome:
+        """Creates or updates every resource. Raises LocalError, in the engine's words, where one fails."""
+        return self._operate("up", "--yes", "--skip-preview")
+
+    def refresh(self) -> Outcome:
+        """Reads every resource back into the state."""
+        return self._operate("refresh", "--yes", "--skip-preview")
+
+    def destroy(self) -> Outcome:
+        """Deletes every resource."""
+        return self._operate("destroy", "--yes", "--skip-preview")
+
+    def preview(self) -> Outcome:
+        """Computes what `up` would do."""
+        return self._operate("preview")
+
+    def cancel(self) -> None:
+        """Frees the stack's lock after a killed operation, and forgets operations that were under way."""
+        self._query("cancel", "--yes", "--stack", self.stack, check=False)
+
+    @property
+    def config_file(self) -> Path:
+        """The copy of the stack file that the CLI reads, with the salt of this checkout's passphrase."""
+        return state("pulumi", "config", f"Pulumi.{self.stack}.yaml")
+
+    @property
+    def _salt_file(self) -> Path:
+        return state("pulumi", "new", f"Pulumi.{self.stack}.yaml")
+
+    def _initialise(self) -> None:
+        project = _read(ROOT / "Pulumi.yaml")
+        self._salt_file.unlink(missing_ok=True)
+        (self._salt_file.parent / "Pulumi.yaml").write_text(
+            yaml.safe_dump({"name": project["name"], "runtime": project["runtime"]})
+        )
+        self._query("stack", "init", self.stack, folder=self._salt_file.parent)
+
+    def _query(self, *arguments: str, folder: Path = ROOT, check: bool = True) -> str:
+        command = [str(self.program), *arguments, "--non-interactive", "--color", "never", "-C", str(folder)]
+        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
+        if check and done.returncode:
+            words = (done.stderr or done.stdout).strip().removeprefix("error: ")
+            raise LocalError(f"pulumi {arguments[0]} {arguments[1]} failed: {words}")
+        return done.stdout
+
+    def _operate(self, operation: str, *flags: str) -> Outcome:
+        events = state("pulumi", f"{operation}.events.jsonl")
+        events.unlink(missing_ok=True)
+        log = state("log", f"pulumi-{operation}.log")
+        command = [
+            *(str(self.program), operation, *flags),
+            *("--stack", self.stack, "--config-file", str(self.config_file), "--event-log", str(events)),
+            *("--suppress-outputs", "--non-interactive", "--color", "never", "-C", str(ROOT)),
+        ]
+        with log.open("wb") as output, console.status(f"pulumi {operation}") as status:
+            process = subprocess.Popen(
+                command, env=self.environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            )
+            outcome = Outcome()
+            done = threading.Event()
+            watcher = threading.Thread(target=_watch, args=(events, outcome, status, operation, done), daemon=True)
+            watcher.start()
+            try:
+                code = process.wait()
+            except KeyboardInterrupt:
+                _interrupt(process)
+                raise
+            finally:
+                done.set()
+                watcher.join()
+        if code:
+            last_words = log.read_text(errors="replace").strip().splitlines()[-12:]
+            problems = outcome.problems or last_words
+            raise LocalError(f"pulumi {operation} failed:\n  " + "\n  ".join(problems), f"all of it is in {log}")
+        return outcome
+
+
+def _interrupt(process: "subprocess.Popen[bytes]") -> None:
+    """Asks the engine to end after the operations under way, so that nothing created is forgotten."""
+    console.print("[yellow]stopping after the operations under way; Ctrl-C again to stop at once[/yellow]")
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(timeout=120)
+    except (KeyboardInterrupt, subprocess.TimeoutExpired):
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _lines(path: Path, done: threading.Event) -> Iterator[str]:
+    """A growing file's whole lines, until the writer is done and everything is read."""
+    while not path.exists():
+        if done.wait(0.1):
+            return
+    with path.open() as file:
+        rest = ""
+        while True:
+            last = done.is_set()
+            rest += file.read()
+            *lines, rest = rest.split("\n")
+            yield from lines
+            if last:
+                return
+            time.sleep(0.1)
+
+
+def _watch(events: Path, outcome: Outcome, status: Status, operation: str, done: threading.Event) -> None:
+    active: dict[str, None] = {}
+    finished = 0
+    for line in _lines(events, done):
+        event: dict[str, Any] = json.loads(line)
+        if before := event.get("resourcePreEvent"):
+            if before["metadata"]["op"] not in QUIET:
+                active[before["metadata"]["urn"]] = None
+        elif after := event.get("resOutputsEvent"):
+            finished += 1
+            active.pop(after["metadata"]["urn"], None)
+        elif said := event.get("diagnosticEvent"):
+            _note(said, outcome)
+        elif total := event.get("summaryEvent"):
+            outcome.changes.update(total.get("resourceChanges") or {})
+        waiting = ", ".join(_short(urn) for urn in list(active)[:3])
+        status.update(f"pulumi {operation}: {finished} done" + (f", now {waiting}" if waiting else ""))
+
+
+def _short(urn: str) -> str:
+    kind, name = urn.split("::")[-2:]
+    return f"{kind.rpartition(':')[2]} {name}"
+
+
+def _note(said: dict[str, Any], outcome: Outcome) -> None:
+    if said.get("ephemeral"):
+        return
+    text = " ".join(said.get("message", "").replace("<{%reset%}>", "").split())
+    where = _short(said["urn"]) + ": " if said.get("urn") else ""
+    if said["severity"] == "error" and text:
+        outcome.problems.append(where + text)
+    elif said["severity"] == "warning" and text:
+        outcome.warnings.append(where + text)

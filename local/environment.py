@@ -1,0 +1,162 @@
+"""The stages of bringing the environment up and down, in order."""
+
+import fcntl
+import os
+import shutil
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from local import cloud, cluster, plugins, toolchain, weights
+from local.cluster import images, network, registry
+from local.console import Stages, console
+from local.engine import Engine, Outcome
+from local.errors import LocalError
+from local.guardian import guarded
+from local.paths import STATE, state
+from local.toolchain import packages
+
+MODEL = "smollm2-135m"
+REVISION = "1"
+
+CLUSTER_PROGRAMS = (
+    "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl",
+    "kwok", "containerd", "containerd-shim-runc-v2", "ctr", "coredns", "pause",
+)  # fmt: skip
+ENGINE_PROGRAMS = ("pulumi", "pulumi-language-python-exec", "aws-bridge", "pulumi-resource-kubernetes")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What `up` did."""
+
+    outcome: Outcome
+    stages: Stages
+    engine: Engine
+
+
+def require_root() -> None:
+    """Raises LocalError unless this process may make namespaces, mounts and interfaces."""
+    if os.geteuid() != 0:
+        raise LocalError("the local environment makes network namespaces and mounts", "run it as root: sudo make up")
+
+
+@contextmanager
+def exclusive() -> Generator[None]:
+    """Lets one command at a time start or stop things in this checkout."""
+    with state("lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LocalError("another make command is working on this environment", "wait until it ends") from None
+        yield
+
+
+def engine(stack: str = "local") -> Engine:
+    """The Pulumi engine with the local plugins, against the local cloud."""
+    variables = {**cloud.environment(), **plugins.install(), "LLM_SERVING_KUBECONFIG": str(cluster.kubeconfig())}
+    return Engine(stack, toolchain.program("pulumi"), variables)
+
+
+def up() -> Result:
+    """Brings everything up; where a stage fails, stops what was started and raises."""
+    require_root()
+    stages = Stages()
+    running = is_running()
+    with exclusive():
+        prepare()
+        try:
+            with guarded():
+                return _up(stages)
+        except BaseException:
+            if not running:
+                console.print("[dim]stopping what was started[/dim]")
+                stop()
+            raise
+
+
+def prepare() -> None:
+    """Gets every program and package that the environment needs."""
+    packages.ensure_packages(*packages.NODE, *packages.IMAGES, *packages.CLOUD)
+    toolchain.ensure(*CLUSTER_PROGRAMS, *ENGINE_PROGRAMS)
+
+
+def _up(stages: Stages) -> Result:
+    with stages.stage("AWS emulator, Redis, load balancer"):
+        network.ensure()
+        cloud.start(bridge=True)
+    with stages.stage("container images"):
+        registry.start()
+        images.build_all(console.print)
+        images.publish_all(cloud.client("ecr"))
+    with stages.stage("Kubernetes control plane and nodes"):
+        cluster.start()
+    pulumi = engine()
+    with stages.stage("pulumi up"), _pushing_weights():
+        pulumi.select()
+        outcome = pulumi.up()
+    return Result(outcome, stages, pulumi)
+
+
+@contextmanager
+def _pushing_weights() -> Generator[None]:
+    """Pushes the model's weights as soon as the stack has made the bucket, as a release pipeline would."""
+    stop_waiting = threading.Event()
+    failures: list[BaseException] = []
+
+    def push() -> None:
+        try:
+            weights.push_when_bucket_exists(MODEL, REVISION, stop_waiting)
+        except BaseException as error:  # noqa: BLE001  raised again below, in the thread that can report it
+            failures.append(error)
+
+    worker = threading.Thread(target=push, name="weights")
+    worker.start()
+    try:
+        yield
+    finally:
+        stop_waiting.set()
+        worker.join()
+    if failures:
+        raise failures[0]
+
+
+def preview(stack: str) -> Outcome:
+    """Previews a stack against a throw-away cloud, in the state folder of this process."""
+    toolchain.ensure(*ENGINE_PROGRAMS)
+    try:
+        cloud.start(bridge=False)
+        pulumi = Engine(stack, toolchain.program("pulumi"), {**cloud.environment(), **plugins.install()})
+        pulumi.select()
+        return pulumi.preview()
+    finally:
+        cloud.stop()
+
+
+def is_running() -> bool:
+    """Whether any part of the environment runs."""
+    return any((*cloud.status().values(), *cluster.status().values(), registry.is_running()))
+
+
+def stop() -> None:
+    """Stops every process and removes every interface, mount, route and cgroup; keeps the state."""
+    cluster.stop()
+    registry.stop()
+    cloud.stop()
+    network.remove()
+
+
+def destroy() -> Outcome:
+    """Deletes every resource of the stack; the environment must be running."""
+    if not is_running():
+        raise LocalError("the environment isn't running, so nothing can be deleted in it", "make up, or make reset")
+    pulumi = engine()
+    pulumi.select()
+    return pulumi.destroy()
+
+
+def reset() -> None:
+    """Stops the environment and deletes its state."""
+    stop()
+    shutil.rmtree(STATE, ignore_errors=True)
