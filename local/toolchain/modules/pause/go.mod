@@ -1,0 +1,3 @@
+module llm-serving.local/toolchain/pause
+
+go 1.26

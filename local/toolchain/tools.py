@@ -1,0 +1,155 @@
+"""Which programs the local environment uses, at which versions, and where each comes from.
+
+The versions of built programs are pinned by `modules/NAME/go.mod` and `go.sum`; the ones here say what a program that
+is already on PATH must answer to be used instead.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+MODULES = Path(__file__).parent / "modules"
+KUBERNETES_VERSION = "v1.36.3"
+PULUMI_VERSION = "v3.274.1"
+"""A program built from a module doesn't know its version unless it is told; others ask it."""
+KUBERNETES_PROVIDER_VERSION = "4.34.2"
+"""What the Kubernetes provider answers when asked for its version: that of the pulumi-kubernetes SDK."""
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """What makes a program on PATH good enough to use."""
+
+    arguments: tuple[str, ...]
+    """How to ask it for its version."""
+    version: re.Pattern[str]
+    """What its answer must contain."""
+
+
+@dataclass(frozen=True)
+class Module:
+    """A Go module of `modules/` and the programs that are built from it in one go."""
+
+    name: str
+    programs: Mapping[str, str]
+    """Go package by the program's name."""
+    seconds: int
+    """Measured on 2 cores with an empty build cache, downloads included; what progress is estimated from."""
+    disk_gb: float
+    """Space that its sources, build cache and programs take, measured."""
+    flags: str = ""
+    """Further linker flags."""
+    embedded: tuple[str, ...] = ()
+    """Files of the module's first dependency that its main package embeds."""
+    fitting: Fitting | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Its go.mod, go.sum and, where it has one, main package."""
+        return MODULES / self.name
+
+
+def _versions(pattern: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<![\d.]){pattern}(?![\d.])")
+
+
+_KUBERNETES = (
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-proxy",
+    "kube-scheduler",
+    "kubectl",
+    "kubelet",
+)
+
+TOOLS = (
+    Module(
+        "kubernetes-provider",
+        {"pulumi-resource-kubernetes": "."},
+        seconds=410,
+        disk_gb=3.0,
+        flags=("-X github.com/pulumi/pulumi-kubernetes/provider/v4/pkg/version.Version=" + KUBERNETES_PROVIDER_VERSION),
+        embedded=(
+            "cmd/pulumi-resource-kubernetes/schema.json",
+            "cmd/pulumi-resource-kubernetes/terraform-mapping.json",
+        ),
+    ),
+    Module(
+        "kubernetes",
+        {name: f"k8s.io/kubernetes/cmd/{name}" for name in _KUBERNETES},
+        seconds=232,
+        disk_gb=2.0,
+        flags=" ".join(
+            f"-X k8s.io/{package}/version.{name}={value}"
+            for package in ("component-base", "client-go/pkg")
+            for name, value in (("gitVersion", KUBERNETES_VERSION), ("gitMajor", "1"), ("gitMinor", "36"))
+        ),
+    ),
+    Module(
+        "pulumi",
+        {"pulumi": "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi"},
+        seconds=158,
+        disk_gb=2.0,
+        flags=f"-X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version={PULUMI_VERSION}",
+        fitting=Fitting(("version",), _versions(r"v3\.(27[2-9]|2[89]\d|[3-9]\d\d)\.\d+")),
+    ),
+    Module(
+        "coredns",
+        {"coredns": "github.com/coredns/coredns"},
+        seconds=120,
+        disk_gb=1.0,
+    ),
+    Module(
+        "aws-bridge",
+        {"aws-bridge": "github.com/pulumi/pulumi-terraform-bridge/v3/dynamic"},
+        seconds=64,
+        disk_gb=1.5,
+    ),
+    Module(
+        "kwok",
+        {"kwok": "sigs.k8s.io/kwok/cmd/kwok"},
+        seconds=50,
+        disk_gb=0.5,
+        fitting=Fitting(("--version",), _versions(r"v0\.8\.\d+")),
+    ),
+    Module(
+        "containerd",
+        {
+            name: f"github.com/containerd/containerd/v2/cmd/{name}"
+            for name in ("containerd", "containerd-shim-runc-v2", "ctr")
+        },
+        seconds=41,
+        disk_gb=0.5,
+        fitting=Fitting(("--version",), _versions(r"v?2\.2\.\d+")),
+    ),
+    Module(
+        "etcd",
+        {"etcd": "go.etcd.io/etcd/server/v3"},
+        seconds=31,
+        disk_gb=0.5,
+        fitting=Fitting(("--version",), _versions(r"3\.7\.\d+")),
+    ),
+    Module(
+        "helm",
+        {"helm": "helm.sh/helm/v3/cmd/helm"},
+        seconds=60,
+        disk_gb=0.5,
+        fitting=Fitting(("version", "--short"), _versions(r"v3\.\d+\.\d+")),
+    ),
+    Module("pause", {"pause": "."}, seconds=5, disk_gb=0.1),
+)
+"""The slowest first, so that the rest of a build can be judged by it."""
+
+EXECUTOR = "pulumi-language-python-exec"
+"""Pulumi's program that runs a Python program: a file of its SDK's Go module, not something to build."""
+EXECUTOR_MODULE = "github.com/pulumi/pulumi/sdk/v3"
+EXECUTOR_PATH = "python/cmd/pulumi-language-python-exec"
+
+
+def module_of(program: str) -> Module:
+    """The module that a program is built from. Raises KeyError for a program that no module has."""
+    for module in TOOLS:
+        if program in module.programs:
+            return module
+    raise KeyError(program)
