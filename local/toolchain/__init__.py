@@ -8,7 +8,7 @@ from pathlib import Path
 from local.console import console
 from local.errors import LocalError
 from local.toolchain import build
-from local.toolchain.crds import crds
+from local.toolchain.custom_resources import crds
 from local.toolchain.packages import ensure_packages
 from local.toolchain.terraform import aws_provider_binary
 from local.toolchain.tools import EXECUTOR, TOOLS, Module, module_of
@@ -20,7 +20,7 @@ def ensure(*names: str) -> None:
     """Makes programs ready, building those that neither PATH nor the cache has. Raises LocalError where it can't."""
     if EXECUTOR in names:
         build.ensure_executor()
-    wanted = {module_of(name).name for name in names if name != EXECUTOR and _on_path(name) is None}
+    wanted = {module_of(name).name for name in names if name != EXECUTOR and on_path(name) is None}
     build.build_all([module for module in TOOLS if module.name in wanted])
 
 
@@ -28,14 +28,14 @@ def program(name: str) -> Path:
     """The path of a program that is ready. Raises LocalError for one that isn't."""
     if name == EXECUTOR:
         return build.ensure_executor()
-    found = _on_path(name) or build.folder(module_of(name)) / name
+    found = on_path(name) or build.folder(module_of(name)) / name
     if not found.is_file():
         raise LocalError(f"the program {name} isn't built", "make tools")
     return found
 
 
 @cache
-def _on_path(name: str) -> Path | None:
+def on_path(name: str) -> Path | None:
     """A program on PATH that is good enough."""
     module: Module = module_of(name)
     found = shutil.which(name)

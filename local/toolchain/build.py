@@ -99,14 +99,14 @@ def _compile(module: Module, source: Path, output: Path, package: str) -> None:
     command = ["go", "build", "-mod=readonly", "-buildvcs=false", *flags]
     done = subprocess.run(command, cwd=source, env=_environment(), capture_output=True, text=True, check=False)
     if done.returncode:
-        raise _explained(module.name, done.stderr)
+        raise explanation(module.name, done.stderr)
 
 
 def _environment() -> dict[str, str]:
     return {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "", "GOWORK": "off"}
 
 
-def _explained(name: str, words: str) -> LocalError:
+def explanation(name: str, words: str) -> LocalError:
     """What a failed build means for the user."""
     lines = [line.strip() for line in words.splitlines() if line.strip()]
     telling = next(
@@ -151,7 +151,7 @@ def _module_folder(source: Path, path: str) -> Path:
     done = subprocess.run(command, cwd=source, env=_environment(), capture_output=True, text=True, check=False)
     answer: dict[str, Any] = json.loads(done.stdout or "{}")
     if "Dir" not in answer:
-        raise _explained(path, answer.get("Error") or done.stderr)
+        raise explanation(path, answer.get("Error") or done.stderr)
     return Path(answer["Dir"])
 
 

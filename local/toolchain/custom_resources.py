@@ -53,11 +53,11 @@ def crds() -> dict[str, str]:
     """The definitions' YAML by file name. Raises LocalError where a module can't be had or isn't the pinned one."""
     found = {path.stem: path.read_text() for path in sorted(OWN.glob("*.yaml"))}
     for source in SOURCES:
-        found |= {path.stem: path.read_text() for path in sorted(_fetched(source).glob("*.yaml"))}
+        found |= {path.stem: path.read_text() for path in sorted(fetch(source).glob("*.yaml"))}
     return found
 
 
-def _fetched(source: Source) -> Path:
+def fetch(source: Source) -> Path:
     """The folder in the cache with the definitions of one module."""
     name = source.module.replace("/", "-")
     target = CACHE / "crds" / f"{name}@{source.version}"
