@@ -1,5 +1,6 @@
 """Gets every program that the local environment runs: found on PATH at a fitting version, or built from Go modules."""
 
+import os
 import shutil
 import subprocess
 from functools import cache
@@ -43,7 +44,12 @@ def on_path(name: str) -> Path | None:
         return None
     try:
         asked = subprocess.run(
-            [found, *module.fitting.arguments], capture_output=True, text=True, timeout=20, check=False
+            [found, *module.fitting.arguments],
+            env={**os.environ, "PULUMI_SKIP_UPDATE_CHECK": "true"},
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

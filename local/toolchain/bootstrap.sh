@@ -3,25 +3,36 @@
 set -euo pipefail
 version=0.13.9
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/llm-serving
+home=$cache/uv-$version
 fail() { echo "error: $1" >&2; exit 1; }
 
-if found=$(command -v uv) && "$found" --version | grep -qE '^uv (0\.(9|[1-9][0-9]+)|[1-9])\.'; then
+if found=$(command -v uv) && [[ $("$found" --version 2>/dev/null) =~ ^uv\ (0\.(9|[1-9][0-9]+)|[1-9][0-9]*)\. ]]; then
   echo "$found"
   exit
 fi
-uv=$cache/uv-$version/bin/uv
-if [ ! -x "$uv" ]; then
-  python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || fail "Python 3.11 or newer is needed as python3"
-  mkdir -p "$cache"
+
+install_uv() {
+  python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ||
+    fail "Python 3.11 or newer is needed: install it and put it on PATH as python3"
+  if ! python3 -c 'import ensurepip' 2>/dev/null; then
+    [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null ||
+      fail "the package python3-venv is missing: sudo apt-get install python3-venv"
+    { apt-get update -q && apt-get install -q -y --no-install-recommends python3-venv; } >&2 ||
+      fail "the package python3-venv can't be installed: see what apt-get says above"
+  fi
+  echo "installing uv $version" >&2
+  rm -rf "$home" "$home.tmp"
+  python3 -m venv "$home.tmp" >&2 || fail "python3 can't make a virtual environment in $cache"
+  "$home.tmp/bin/pip" install -q --disable-pip-version-check "uv==$version" >&2 ||
+    fail "uv $version can't be installed from the Python package index: see what pip says above"
+  mv "$home.tmp" "$home"
+}
+
+# Two runs at once: the second waits for the first, and then finds what it installed.
+if [ ! -x "$home/bin/uv" ]; then
+  mkdir -p "$cache" || fail "$cache can't be written"
   exec 9>"$cache/uv.lock"
   flock 9
-  if [ ! -x "$uv" ]; then
-    python3 -c 'import ensurepip' 2>/dev/null || apt-get install -y -q python3-venv >&2 || fail "the package python3-venv is missing: sudo apt-get install python3-venv"
-    rm -rf "$cache/uv-$version"
-    echo "installing uv $version" >&2
-    python3 -m venv "$cache/uv-$version.tmp"
-    "$cache/uv-$version.tmp/bin/pip" install -q --disable-pip-version-check "uv==$version" >&2 || fail "uv $version can't be installed from the Python package index"
-    mv "$cache/uv-$version.tmp" "$cache/uv-$version"
-  fi
+  [ -x "$home/bin/uv" ] || install_uv
 fi
-echo "$uv"
+echo "$home/bin/uv"

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ TAGS = "no_btrfs no_devmapper no_zfs"
 def key(module: Module) -> str:
     """Names a build by all that goes into it: the module's files and the flags."""
     digest = hashlib.sha256(f"{LINKER} {module.flags} {TAGS} {module.programs} {module.embedded}".encode())
-    for path in sorted(module.folder.iterdir()):
+    for path in sorted(path for path in module.folder.iterdir() if path.suffix in {".mod", ".sum", ".go"}):
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
 
@@ -52,17 +53,37 @@ def build_all(modules: Sequence[Module]) -> None:
     done = expected = 0.0
     for position, module in enumerate(missing, 1):
         pace = done / expected if expected else 1.0
-        left = pace * sum(other.seconds for other in missing[position - 1 :])
-        label = f"[{position}/{len(missing)}] {module.name}"
-        console.print(
-            f"building {label}: about {pace * module.seconds:.0f} s, {left / 60:.0f} min for all that is left"
-        )
-        begun = time.monotonic()
-        with console.status(f"building {label}"):
+        after = pace * sum(other.seconds for other in missing[position:])
+        progress = Progress(f"[{position}/{len(missing)}] {module.name}", pace * module.seconds, after)
+        if not console.is_terminal:
+            console.print(progress.__rich__())
+        with console.status(progress):
             _build(module)
-        done += time.monotonic() - begun
+        done += progress.elapsed
         expected += module.seconds
-        console.print(f"[green]✓[/green] built {module.name} [dim]{time.monotonic() - begun:.0f} s[/dim]")
+        console.print(f"[green]✓[/green] built {module.name} [dim]{progress.elapsed:.0f} s[/dim]")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a person reads while a module is built; on a terminal it is drawn anew as the time left shrinks."""
+
+    label: str
+    seconds: float
+    """What the module is expected to take."""
+    after: float
+    """What the modules after it are expected to take, in seconds."""
+    begun: float = field(default_factory=time.monotonic)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since it began."""
+        return time.monotonic() - self.begun
+
+    def __rich__(self) -> str:
+        left = max(self.seconds - self.elapsed, 0)
+        total = (left + self.after) / 60
+        return f"building {self.label}: about {left:.0f} s, {total:.0f} min for all that is left"
 
 
 @contextmanager
@@ -71,7 +92,11 @@ def locked(name: str) -> Generator[None]:
     path = CACHE / "locks" / name
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            console.print(f"waiting for another run that gets {name}")
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
@@ -81,39 +106,57 @@ def _build(module: Module) -> None:
         if target.is_dir():
             return
         PROGRAMS.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=PROGRAMS, prefix=f".{module.name}-") as scratch:
+        for abandoned in PROGRAMS.glob(f".{module.name}.*"):
+            shutil.rmtree(abandoned, ignore_errors=True)  # by a run that was killed: the lock is ours, so it is dead
+        with tempfile.TemporaryDirectory(dir=PROGRAMS, prefix=f".{module.name}.") as scratch:
             source = Path(scratch) / "source"
             shutil.copytree(module.folder, source)
             for path in module.embedded:
-                carried = _module_folder(source, _first_requirement(source)) / path
+                carried = _module_folder(module.name, source, _first_requirement(source)) / path
                 (source / carried.name).write_bytes(carried.read_bytes())
             output = Path(scratch) / "programs"
             output.mkdir()
-            for name, package in module.programs.items():
-                _compile(module, source, output / name, package)
+            _compile(module, source, output, Path(scratch))
             output.rename(target)
 
 
-def _compile(module: Module, source: Path, output: Path, package: str) -> None:
-    flags = [f"-ldflags={LINKER} {module.flags}".rstrip(), "-trimpath", "-tags", TAGS, "-o", str(output), package]
-    command = ["go", "build", "-mod=readonly", "-buildvcs=false", *flags]
-    done = subprocess.run(command, cwd=source, env=_environment(), capture_output=True, text=True, check=False)
+def _compile(module: Module, source: Path, output: Path, temporary: Path) -> None:
+    """One call for all of a module's programs, so that what they share is compiled and linked side by side.
+
+    Go names several programs by their packages; a single one can be given a name.
+    """
+    names = list(module.programs)
+    target = output / names[0] if len(names) == 1 else output
+    flags = [f"-ldflags={LINKER} {module.flags}".rstrip(), "-trimpath", "-tags", TAGS, "-o", str(target)]
+    command = [*_tied(), "go", "build", *flags, *module.programs.values()]
+    environment = {**_environment(), "GOTMPDIR": str(temporary)}
+    done = subprocess.run(command, cwd=source, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise explanation(module.name, done.stderr)
 
 
+def _tied() -> list[str]:
+    """Makes a command end when this process is killed: nothing that a killed run started goes on building."""
+    return ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
+
+
 def _environment() -> dict[str, str]:
-    return {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "", "GOWORK": "off"}
+    return {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -buildvcs=false", "GOWORK": "off"}
+
+
+_UNAVAILABLE = re.compile(
+    r"Forbidden|refused|dial tcp|i/o timeout|: [45]\d\d |checksum mismatch|requires go >=|toolchain not available"
+)
+"""What Go writes where a module, or the Go version that it asks for, can't be had."""
 
 
 def explanation(name: str, words: str) -> LocalError:
     """What a failed build means for the user."""
     lines = [line.strip() for line in words.splitlines() if line.strip()]
-    telling = next(
-        (line for line in lines if re.search(r"no space left|Forbidden|refused|dial tcp|: 4\d\d ", line)), ""
-    )
+    telling = next((line for line in lines if _UNAVAILABLE.search(line)), "")
     if "no space left" in words:
-        return LocalError(f"the disk filled up while {name} was built", f"free some below {CACHE} and run it again")
+        remedy = f"free some space on the disks of {CACHE} and of Go's cache, and run it again"
+        return LocalError(f"the disk filled up while {name} was built", remedy)
     if telling:
         return LocalError(f"a Go module that {name} needs can't be had: {telling}", "check GOPROXY and the network")
     return LocalError(f"{name} didn't build: {' '.join(lines[-3:])}", "run it again; what is built already is kept")
@@ -131,11 +174,14 @@ def _check_go() -> None:
 
 
 def _check_disk(missing: Sequence[Module]) -> None:
+    """Go's own cache takes nearly all of the space."""
+    asked = subprocess.run(["go", "env", "GOCACHE"], env=_environment(), capture_output=True, text=True, check=True)
+    cache = Path(asked.stdout.strip())
+    cache.mkdir(parents=True, exist_ok=True)
     needed = sum(module.disk_gb for module in missing)
-    CACHE.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(CACHE).free / 1e9
+    free = shutil.disk_usage(cache).free / 1e9
     if free < needed:
-        raise LocalError(f"building needs about {needed:.1f} GB, and {CACHE} has {free:.1f} GB free", "free some disk")
+        raise LocalError(f"building needs about {needed:.1f} GB, and {cache} has {free:.1f} GB free", "free some disk")
 
 
 def _first_requirement(source: Path) -> str:
@@ -145,13 +191,13 @@ def _first_requirement(source: Path) -> str:
     return json.loads(edited.stdout)["Require"][0]["Path"]
 
 
-def _module_folder(source: Path, path: str) -> Path:
-    """Where Go keeps a module that another one requires. Raises LocalError where it can't be downloaded."""
+def _module_folder(name: str, source: Path, path: str) -> Path:
+    """Where Go keeps a module that `name` requires. Raises LocalError where it can't be downloaded."""
     command = ["go", "mod", "download", "-json", path]
     done = subprocess.run(command, cwd=source, env=_environment(), capture_output=True, text=True, check=False)
     answer: dict[str, Any] = json.loads(done.stdout or "{}")
     if "Dir" not in answer:
-        raise explanation(path, answer.get("Error") or done.stderr)
+        raise explanation(name, answer.get("Error") or done.stderr)
     return Path(answer["Dir"])
 
 
@@ -163,7 +209,7 @@ def ensure_executor() -> Path:
         _check_go()
         with locked(EXECUTOR), tempfile.TemporaryDirectory() as scratch:
             shutil.copytree(MODULES / pulumi.name, scratch, dirs_exist_ok=True)
-            content = (_module_folder(Path(scratch), EXECUTOR_MODULE) / EXECUTOR_PATH).read_bytes()
+            content = (_module_folder(EXECUTOR, Path(scratch), EXECUTOR_MODULE) / EXECUTOR_PATH).read_bytes()
             PROGRAMS.mkdir(parents=True, exist_ok=True)
             draft = target.with_suffix(".tmp")
             draft.write_bytes(content)

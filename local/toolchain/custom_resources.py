@@ -41,10 +41,10 @@ SOURCES = (
         "config/crd/bases/*.yaml",
     ),
     Source(
-        "sigs.k8s.io/karpenter",
+        "github.com/aws/karpenter-provider-aws",
         "v1.12.0",
-        "h1:SffONGtSqVfTiEBM55OZb5ZVEsBPaEcLuRLL8v98sPo=",
-        "pkg/apis/crds/karpenter.sh_*.yaml",
+        "h1:i85sVPjpZ0kfUCGZEbg5h1c5FF4M7UrdsQIKYwZHIJA=",
+        "pkg/apis/crds/*.yaml",
     ),
 )
 
@@ -61,6 +61,8 @@ def fetch(source: Source) -> Path:
     """The folder in the cache with the definitions of one module."""
     name = source.module.replace("/", "-")
     target = CACHE / "crds" / f"{name}@{source.version}"
+    if target.is_dir():
+        return target
     with locked(f"crds-{name}"):
         if not target.is_dir():
             folder = _download(source)

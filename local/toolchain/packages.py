@@ -17,7 +17,7 @@ CLOUD = ("redis-server",)
 
 _POLICY = Path("/usr/sbin/policy-rc.d")
 """Debian asks this program whether a package may start its service."""
-_REFUSAL = "#!/bin/sh\nexit 101\n"
+_REFUSAL = "#!/bin/sh\n# Left by an installation of llm-serving's packages that was killed: delete it.\nexit 101\n"
 
 
 def ensure_packages(*names: str) -> None:
@@ -30,7 +30,7 @@ def ensure_packages(*names: str) -> None:
         raise LocalError(f"these programs are missing: {', '.join(missing)}", "install your system's packages of them")
     if os.geteuid() != 0:
         raise LocalError(f"these packages are missing: {', '.join(missing)}", f"sudo {command}")
-    with locked("packages"), console.status(f"installing {', '.join(missing)}"), _no_services():
+    with locked("Debian packages"), console.status(f"installing {', '.join(missing)}"), _no_services():
         _apt("update", "-q")
         _apt("install", "-q", "-y", "--no-install-recommends", *missing)
     console.print(f"[green]✓[/green] installed {', '.join(missing)}")
@@ -48,7 +48,13 @@ def missing_packages(names: tuple[str, ...]) -> list[str]:
 
 def _apt(*arguments: str) -> None:
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    done = subprocess.run(["apt-get", *arguments], env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["apt-get", "-o", "DPkg::Lock::Timeout=120", *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         words = (done.stderr or done.stdout).strip().splitlines()
         raise LocalError(f"apt-get {arguments[0]} failed: {' '.join(words[-2:])}", "mend that and run it again")
@@ -57,8 +63,8 @@ def _apt(*arguments: str) -> None:
 @contextmanager
 def _no_services() -> Generator[None]:
     """Keeps the packages from starting services of their own: we start what we need, where we need it."""
-    if _POLICY.exists():
-        yield
+    if _POLICY.exists() and _POLICY.read_text() != _REFUSAL:
+        yield  # the machine has a policy of its own
         return
     _POLICY.write_text(_REFUSAL)
     _POLICY.chmod(0o755)

@@ -3,13 +3,19 @@
 import os
 import stat
 import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from local import toolchain
 from local.errors import LocalError
+from local.processes import start_time
 from local.toolchain import build, custom_resources, packages, terraform
 from local.toolchain.tools import TOOLS, Fitting, Module, module_of
 
@@ -72,6 +78,86 @@ def test_a_failed_build_leaves_nothing(cache: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(LocalError, match=r"tiny didn't build: .*undefined: nonsense"):
         build.build_all([module])
     assert list(build.PROGRAMS.iterdir()) == []
+
+
+def test_what_a_killed_run_left_is_removed(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = _tiny(cache, monkeypatch, GREETS)
+    others = build.PROGRAMS / ".tiny-other.abc"
+    for folder in (build.PROGRAMS / ".tiny.abc" / "programs", others):
+        folder.mkdir(parents=True)
+    build.build_all([module])
+    assert sorted(build.PROGRAMS.iterdir()) == sorted([others, build.folder(module)])
+
+
+def test_a_build_ends_with_the_run_that_began_it(tmp_path: Path) -> None:
+    begun = tmp_path / "pid"
+    _program(tmp_path, "go", "").write_text(
+        f"#!/bin/sh\ncase $1 in\n"
+        f"  env) [ $2 = GOCACHE ] && echo {tmp_path} || echo go1.26.0;;\n"
+        f"  *) echo $$ > {begun}.new; mv {begun}.new {begun}; exec sleep 60;;\nesac\n"
+    )
+    environment = {
+        **os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "XDG_CACHE_HOME": str(tmp_path)
+    }  # fmt: skip
+    command = [sys.executable, "-c", "from local import toolchain; toolchain.ensure('pause')"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as run:
+        assert _within(10, begun.exists)
+        run.kill()
+    assert _within(10, lambda: start_time(int(begun.read_text())) is None)
+
+
+def test_a_second_run_waits_and_finds_what_the_first_built(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = _tiny(cache, monkeypatch, GREETS)
+    with ThreadPoolExecutor() as second, build.locked("tiny"):
+        waiting = second.submit(build.build_all, [module])
+        said: list[str] = []
+        assert _within(10, lambda: "waiting for another run that gets tiny" in _heard(capsys, said))
+        build.folder(module).mkdir(parents=True)
+    waiting.result()
+    assert list(build.folder(module).iterdir()) == []
+
+
+def _heard(capsys: pytest.CaptureFixture[str], said: list[str]) -> str:
+    said.append(capsys.readouterr().out)
+    return "".join(said)
+
+
+def _within(seconds: float, condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def test_time_left_follows_the_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    progress = build.Progress("[2/3] etcd", seconds=40, after=300, begun=100)
+    monkeypatch.setattr(time, "monotonic", lambda: 110)
+    assert progress.__rich__() == "building [2/3] etcd: about 30 s, 6 min for all that is left"
+    monkeypatch.setattr(time, "monotonic", lambda: 500)
+    assert progress.__rich__() == "building [2/3] etcd: about 0 s, 5 min for all that is left"
+
+
+def test_programs_built_in_one_call_are_named_by_their_packages() -> None:
+    for module in TOOLS:
+        if len(module.programs) > 1:
+            assert {package.rpartition("/")[2] for package in module.programs.values()} == set(module.programs)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "go: go.mod requires go >= 1.26.8 (running go 1.26.0; GOTOOLCHAIN=local)",
+        "verifying foo.test/bar@v1.2.3: checksum mismatch",
+        "foo.test/bar@v1.2.3: reading https://proxy/foo.test/bar/@v/v1.2.3.zip: 502 Bad Gateway",
+    ],
+)
+def test_the_telling_line_is_shown(words: str) -> None:
+    error = build.explanation("kwok", f"{words}\n\tserver response:\n\tmore\n\tand more")
+    assert error.problem == f"a Go module that kwok needs can't be had: {words}"
 
 
 def test_refused_module_is_named() -> None:
@@ -137,6 +223,49 @@ def test_packages_are_all_named_without_root(monkeypatch: pytest.MonkeyPatch) ->
     assert raised.value.remedy == "sudo apt-get install no-such-package-a no-such-package-b"
 
 
+def test_packages_start_no_services(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy, log = tmp_path / "policy-rc.d", tmp_path / "log"
+    _program(tmp_path, "apt-get", "").write_text(f'#!/bin/sh\necho "$@" >> {log}\n{policy}; echo $? >> {log}\n')
+    _program(tmp_path, "dpkg-query", "")
+    monkeypatch.setattr(packages, "_POLICY", policy)
+    monkeypatch.setattr(build, "CACHE", tmp_path)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    packages.ensure_packages("redis-server")
+    options = "-o DPkg::Lock::Timeout=120"
+    assert log.read_text().splitlines() == [
+        f"{options} update -q", "101", f"{options} install -q -y --no-install-recommends redis-server", "101"
+    ]  # fmt: skip
+    assert not policy.exists()
+    policy.write_text("#!/bin/sh\nexit 104\n")
+    policy.chmod(0o755)
+    packages.ensure_packages("redis-server")
+    assert policy.read_text() == "#!/bin/sh\nexit 104\n"
+
+
+@pytest.mark.parametrize(
+    ("version", "fits"), [("0.9.2", True), ("0.13.9", True), ("1.0.0", True), ("0.8.17", False), ("0.1.0", False)]
+)
+def test_bootstrap_takes_a_fitting_uv_from_path(tmp_path: Path, version: str, fits: bool) -> None:
+    uv = _program(tmp_path, "uv", f"uv {version} (x86_64-unknown-linux-gnu)")
+    installed = tmp_path / "llm-serving" / "uv-0.13.9" / "bin"
+    installed.mkdir(parents=True)
+    cached = _program(installed, "uv", "")
+    script = Path(toolchain.__file__).parent / "bootstrap.sh"
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "XDG_CACHE_HOME": str(tmp_path)}
+    answer = subprocess.check_output(["bash", script], env=environment, text=True).strip()
+    assert answer == str(uv if fits else cached)
+
+
+def test_bootstrap_without_python(tmp_path: Path) -> None:
+    _program(tmp_path, "python3", "").write_text("#!/bin/sh\nexit 1\n")
+    script = Path(toolchain.__file__).parent / "bootstrap.sh"
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "XDG_CACHE_HOME": str(tmp_path)}
+    done = subprocess.run(["bash", script], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "error: Python 3.11 or newer is needed: install it and put it on PATH as python3\n"
+
+
 def test_provider_binary_by_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TF_AWS_PROVIDER", str(tmp_path / "absent"))
     with pytest.raises(LocalError, match=r"TF_AWS_PROVIDER names .* which isn't a file"):
@@ -180,3 +309,14 @@ def test_another_content_than_the_pinned_is_refused(cache: Path, monkeypatch: py
     with pytest.raises(LocalError, match="is not the pinned content"):
         custom_resources.fetch(custom_resources.SOURCES[0])
     assert not (cache / "crds").exists() or list((cache / "crds").iterdir()) == []
+
+
+def test_target_group_binding_has_the_published_fields() -> None:
+    definition = yaml.safe_load((custom_resources.OWN / "targetgroupbinding.yaml").read_text())
+    version = definition["spec"]["versions"][0]
+    spec = version["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    assert (definition["spec"]["group"], version["name"]) == ("elbv2.k8s.aws", "v1beta1")
+    assert set(spec["properties"]) == {
+        "ipAddressType", "multiClusterTargetGroup", "networking", "nodeSelector", "serviceRef", "targetGroupARN",
+        "targetGroupName", "targetType", "vpcID",
+    }  # fmt: skip
