@@ -74,10 +74,13 @@ class Engine:
         self.program = program
         self.environment = {**os.environ, **environment, "PULUMI_DEBUG_COMMANDS": "true"}  # for --event-log
 
+    def stack_file(self) -> dict[str, Any]:
+        """The committed stack file's content."""
+        return _read(STACKS / f"Pulumi.{self.stack}.yaml")
+
     def select(self) -> None:
         """Creates the stack where it doesn't exist yet, and brings its configuration up to date."""
-        committed = STACKS / f"Pulumi.{self.stack}.yaml"
-        config = _read(committed)
+        config = self.stack_file()
         known: list[dict[str, Any]] = json.loads(self._query("stack", "ls", "--json"))
         if self.stack not in (stack["name"] for stack in known):
             self._initialise()

@@ -8,7 +8,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from local import cloud, cluster, plugins, toolchain, weights
+from local import cloud, cluster, plugins, seeds, toolchain, weights
 from local.cluster import images, network, registry
 from local.console import Stages, console
 from local.engine import Engine, Outcome
@@ -128,6 +128,7 @@ def preview(stack: str) -> Outcome:
     try:
         cloud.start(bridge=False)
         pulumi = Engine(stack, toolchain.program("pulumi"), {**cloud.environment(), **plugins.install()})
+        seeds.put_images(cloud.client("ecr"), seeds.tagged_images(pulumi.stack_file()))
         pulumi.select()
         return pulumi.preview()
     finally:
