@@ -1,0 +1,17 @@
+"""What MiniStack lacks of each service, one module a service, in AWS's own shape.
+
+Every module has `before` (answers a call, or None), `after` (amends MiniStack's answer), or both.
+"""
+
+from local.cloud import emulator
+from local.cloud.handlers import apigateway, ec2, eks, elasticache, elbv2, ssm
+
+
+def install() -> None:
+    """Puts every module's functions around MiniStack's handlers; call once, before the first request."""
+    emulator.install("apigateway", before=apigateway.before, after=apigateway.after)
+    emulator.install("ec2", before=ec2.before)
+    emulator.install("eks", before=eks.before, after=eks.after)
+    emulator.install("elasticache", after=elasticache.after)
+    emulator.install("elasticloadbalancing", before=elbv2.before, after=elbv2.after)
+    emulator.install("ssm", before=ssm.before)

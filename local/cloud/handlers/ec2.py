@@ -1,0 +1,65 @@
+"""EC2: which instance types a place offers."""
+
+import fnmatch
+
+from local.cloud import emulator
+from local.cloud.emulator import Call, Response
+
+_SIZES = {
+    "t3": "micro small medium large xlarge 2xlarge",
+    "m6i m7i c6i c7i r6i r7i": "large xlarge 2xlarge 4xlarge 8xlarge 12xlarge 16xlarge 24xlarge",
+    "m7g c7g r7g": "medium large xlarge 2xlarge 4xlarge 8xlarge 12xlarge 16xlarge",
+    "g4dn": "xlarge 2xlarge 4xlarge 8xlarge 12xlarge 16xlarge",
+    "g5 g6 g6e": "xlarge 2xlarge 4xlarge 8xlarge 12xlarge 16xlarge 24xlarge 48xlarge",
+    "gr6": "4xlarge 8xlarge",
+    "p4d p4de": "24xlarge",
+    "p5": "4xlarge 48xlarge",
+    "p5e p5en p6-b200": "48xlarge",
+    "inf2": "xlarge 8xlarge 24xlarge 48xlarge",
+    "trn1": "2xlarge 32xlarge",
+}
+INSTANCE_TYPES = tuple(
+    f"{family}.{size}" for families, sizes in _SIZES.items() for family in families.split() for size in sizes.split()
+)
+"""The families that a serving environment chooses from, as AWS names them."""
+
+
+def before(call: Call) -> Response | None:
+    """Answers DescribeInstanceTypeOfferings."""
+    return _offerings(call) if call.operation == "DescribeInstanceTypeOfferings" else None
+
+
+def _offerings(call: Call) -> Response:
+    kind = call.value("LocationType") or "region"
+    region = emulator.region()
+    if kind == "region":
+        places = [region]
+    else:
+        zones = [f"{region}{letter}" for letter in "abc"]  # the three that MiniStack describes
+        identify = emulator.service("ec2")._az_id_for_zone_name
+        places = zones if kind == "availability-zone" else [identify(zone) for zone in zones]
+    filters = _filters(call)
+    items = "".join(
+        f"<item><instanceType>{name}</instanceType><locationType>{kind}</locationType>"
+        f"<location>{place}</location></item>"
+        for place in places
+        if _matches(place, filters.get("location"))
+        for name in INSTANCE_TYPES
+        if _matches(name, filters.get("instance-type"))
+    )
+    inner = f"<instanceTypeOfferingSet>{items}</instanceTypeOfferingSet>"
+    response: Response = emulator.service("ec2")._xml(200, "DescribeInstanceTypeOfferingsResponse", inner)
+    return response
+
+
+def _filters(call: Call) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for key, name in call.form.items():
+        prefix, _, last = key.rpartition(".")
+        if prefix.startswith("Filter.") and last == "Name":
+            found[name[0]] = call.values(f"{prefix}.Value")
+    return found
+
+
+def _matches(text: str, patterns: list[str] | None) -> bool:
+    return patterns is None or any(fnmatch.fnmatchcase(text, pattern) for pattern in patterns)
