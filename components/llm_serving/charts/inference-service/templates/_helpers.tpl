@@ -1,0 +1,41 @@
+{{- define "inference-service.selector" -}}
+app.kubernetes.io/name: inference-service
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "inference-service.labels" -}}
+{{ include "inference-service.selector" . }}
+app.kubernetes.io/part-of: llm-serving
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end -}}
+
+{{- define "inference-service.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end -}}
+
+{{/* So many MiB, as the API server writes it: another spelling of the same shows up as a change after a refresh. */}}
+{{- define "inference-service.quantity" -}}
+{{- if mod . 1024 }}{{ int . }}Mi{{ else }}{{ div . 1024 }}Gi{{ end -}}
+{{- end -}}
+
+{{/* Requests and limits of the runtime: what the values say, the GPUs, and the disk that the volumes may fill. */}}
+{{- define "inference-service.resources" -}}
+{{- $requests := deepCopy (.Values.resources.requests | default dict) -}}
+{{- $limits := deepCopy (.Values.resources.limits | default dict) -}}
+{{- $_ := set $requests "ephemeral-storage" (include "inference-service.quantity" (add .Values.modelVolumeMib .Values.tmpVolumeMib)) -}}
+{{- if .Values.gpus -}}
+{{- $_ = set $limits "nvidia.com/gpu" (int .Values.gpus) -}}
+{{- end -}}
+{{ toYaml (dict "requests" $requests "limits" $limits) }}
+{{- end -}}
+
+{{/* Caches that libraries keep in the home folder go where there is room for them. */}}
+{{- define "inference-service.env" -}}
+{{- range $name, $value := merge dict .Values.env (dict "HOME" "/tmp" "HF_HOME" "/tmp/huggingface") }}
+- name: {{ $name }}
+  value: {{ $value | quote }}
+{{- end }}
+{{- end -}}

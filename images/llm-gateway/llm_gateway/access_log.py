@@ -1,0 +1,105 @@
+"""Structured logs, one JSON object a line. Nothing of a prompt, an answer or a key is ever written."""
+
+import logging
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from llm_gateway.metrics import Metrics
+
+_log = logging.getLogger("llm_gateway.access")
+
+
+class JsonFormatter(logging.Formatter):
+    """One line of JSON: time, level, logger, message, and the record's `fields`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line of `record`."""
+        line: dict[str, Any] = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return orjson.dumps(line, default=str).decode()
+
+
+def configure_logging(level: str = "INFO") -> None:
+    """Sends every logger's records to standard output as JSON."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(JsonFormatter())
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+
+
+@dataclass(slots=True)
+class Record:
+    """What is known about one request; filled in as it is answered, then counted and logged once."""
+
+    request_id: str
+    method: str
+    endpoint: str
+    started: float = field(default_factory=time.monotonic)
+    """Seconds on the monotonic clock."""
+    model: str = ""
+    tenant: str = ""
+    stream: bool = False
+    status: int = 0
+    error: str = ""
+    cache: str = ""
+    cache_reason: str = ""
+    tries: int = 0
+    first_token: float | None = None
+    """Seconds from the request's arrival."""
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+    def saw_first_token(self) -> None:
+        """Notes the time of the answer's first bytes; later calls change nothing."""
+        if self.first_token is None:
+            self.first_token = time.monotonic() - self.started
+
+    def finish(self, metrics: Metrics) -> None:
+        """Counts and logs the request."""
+        elapsed = time.monotonic() - self.started
+        metrics.requests.labels(self.model, self.endpoint, str(self.status)).inc()
+        metrics.duration.labels(self.model, self.endpoint).observe(elapsed)
+        if self.first_token is not None:
+            metrics.first_token.labels(self.model).observe(self.first_token)
+        if self.cache:
+            metrics.cache_results.labels(self.model, self.cache, self.cache_reason).inc()
+        if self.cache != "hit":
+            self._count_tokens(metrics)
+        if _log.isEnabledFor(logging.INFO):
+            _log.info("request", extra={"fields": self._fields(elapsed)})
+
+    def _count_tokens(self, metrics: Metrics) -> None:
+        if self.prompt_tokens:
+            metrics.tokens.labels(self.model, "prompt").inc(self.prompt_tokens)
+        if self.completion_tokens:
+            metrics.tokens.labels(self.model, "completion").inc(self.completion_tokens)
+
+    def _fields(self, elapsed: float) -> dict[str, Any]:
+        known: dict[str, Any] = {
+            "request_id": self.request_id,
+            "method": self.method,
+            "endpoint": self.endpoint,
+            "status": self.status,
+            "duration_ms": round(elapsed * 1000, 2),
+            "model": self.model or None,
+            "tenant": self.tenant or None,
+            "stream": self.stream or None,
+            "cache": self.cache or None,
+            "cache_reason": self.cache_reason or None,
+            "tries": self.tries or None,
+            "first_token_ms": None if self.first_token is None else round(self.first_token * 1000, 2),
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "error": self.error or None,
+        }
+        return {name: value for name, value in known.items() if value is not None}

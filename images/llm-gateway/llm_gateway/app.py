@@ -1,0 +1,164 @@
+"""The gateway's HTTP side: routes, the frame around every request, health and metrics."""
+
+import asyncio
+import logging
+import re
+import secrets
+from collections.abc import Awaitable, Callable
+
+import orjson
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+
+from llm_gateway import cache_policy, inference
+from llm_gateway.access_log import Record
+from llm_gateway.config import ServerConfig
+from llm_gateway.errors import ApiError
+from llm_gateway.gateway import Gateway
+from llm_gateway.inference import Endpoint
+from llm_gateway.metrics import CONTENT_TYPE
+from llm_gateway.proxy import CallerGoneError, Exchange
+
+_log = logging.getLogger("llm_gateway")
+
+_MODELS_PATH = "/v1/models"
+_REQUEST_ID = re.compile(r"[A-Za-z0-9_.=;:-]{1,128}")
+_CALLER_GONE = 499
+_UNKNOWN_ENDPOINT = "unknown"
+
+Handler = Callable[[Gateway, web.Request, Record], Awaitable[web.StreamResponse]]
+
+
+def application(gateway: Gateway) -> web.Application:
+    """The aiohttp application that serves `gateway`."""
+
+    async def live(_: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def ready(_: web.Request) -> web.Response:
+        reason = "draining" if gateway.draining else "" if gateway.configured else "no configuration"
+        response = web.Response(status=503 if reason else 200, text=(reason or "ok") + "\n")
+        if gateway.draining:
+            response.force_close()
+        return response
+
+    async def metrics(_: web.Request) -> web.Response:
+        return web.Response(body=gateway.metrics.render(), headers={"Content-Type": CONTENT_TYPE})
+
+    app = web.Application()
+    for endpoint in Endpoint:
+        app.router.add_post(endpoint.value, _framed(gateway, endpoint.value, _infer))
+    app.router.add_get(_MODELS_PATH, _framed(gateway, _MODELS_PATH, _models), allow_head=False)
+    app.router.add_get("/health/live", live, allow_head=False)
+    app.router.add_get("/health/ready", ready, allow_head=False)
+    app.router.add_get("/metrics", metrics, allow_head=False)
+    app.router.add_route("*", "/{path:.*}", _framed(gateway, _UNKNOWN_ENDPOINT, _no_such_route))
+    return app
+
+
+def _framed(
+    gateway: Gateway, endpoint: str, handler: Handler
+) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    """`handler` with what every request gets: an id, a count, a log line, errors in OpenAI's shape."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        record = Record(_request_id(request), request.method, endpoint)
+        gateway.request_began()
+        try:
+            response = await _answer(gateway, request, record, handler)
+        except asyncio.CancelledError:
+            record.status = _CALLER_GONE
+            raise
+        else:
+            record.status = record.status or response.status
+            return response
+        finally:
+            gateway.request_ended()
+            record.finish(gateway.metrics)
+
+    return handle
+
+
+async def _answer(gateway: Gateway, request: web.Request, record: Record, handler: Handler) -> web.StreamResponse:
+    try:
+        response = await handler(gateway, request, record)
+    except ApiError as error:
+        response = _error_response(error, record)
+    except CallerGoneError:
+        record.status = _CALLER_GONE
+        response = web.Response(status=_CALLER_GONE)
+    except Exception:  # noqa: BLE001 - a fault of the gateway ends one request, in the shape of every other error
+        _log.exception("request failed", extra={"fields": {"request_id": record.request_id}})
+        error = ApiError(500, "The gateway failed to handle the request.", kind="server_error", code="internal")
+        response = _error_response(error, record)
+    if gateway.draining and not response.prepared:
+        response.force_close()
+    return response
+
+
+async def _infer(gateway: Gateway, request: web.Request, record: Record) -> web.StreamResponse:
+    backend = gateway.backend
+    body = await _read_body(request, backend.config.server)
+    parsed = inference.parse(Endpoint(record.endpoint), body, request.headers.get("x-model"), backend.config.models)
+    record.model = parsed.model
+    record.stream = parsed.stream
+    record.tenant = cache_policy.tenant(request.headers)
+    return await Exchange(backend, request, parsed, record, _headers(record), close=gateway.draining).answer()
+
+
+async def _models(gateway: Gateway, _: web.Request, record: Record) -> web.StreamResponse:
+    models = [
+        {"id": name, "object": "model", "created": gateway.loaded_at, "owned_by": "llm-gateway"}
+        for name in sorted(gateway.backend.config.models)
+    ]
+    headers = {**_headers(record), "Content-Type": "application/json"}
+    return web.Response(body=orjson.dumps({"object": "list", "data": models}), headers=headers)
+
+
+async def _no_such_route(_: Gateway, request: web.Request, __: Record) -> web.StreamResponse:
+    path = request.path
+    allowed = "GET" if path == _MODELS_PATH else "POST" if path in set(Endpoint) else ""
+    if allowed:
+        message = f"{path} answers {allowed} requests only."
+        raise ApiError(405, message, code="method_not_allowed", headers={"Allow": allowed})
+    raise ApiError(404, f"There is no {request.method} {path[:128]} here.", code="not_found")
+
+
+async def _read_body(request: web.Request, limits: ServerConfig) -> bytes:
+    """The request's body; raises ApiError where it is too long, too slow or broken."""
+    limit = limits.max_body_bytes
+    too_long = ApiError(413, f"The request body is longer than {limit} bytes.", code="body_too_large")
+    if (request.content_length or 0) > limit:
+        raise too_long
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(limits.body_timeout_seconds):
+            async for part in request.content.iter_any():
+                size += len(part)
+                if size > limit:
+                    raise too_long
+                parts.append(part)
+    except TimeoutError:
+        raise ApiError(408, "The request body did not arrive in time.", code="body_timeout") from None
+    except (web.RequestPayloadError, HttpProcessingError):
+        raise ApiError(400, "The request body could not be read.", code="invalid_body") from None
+    return b"".join(parts)
+
+
+def _error_response(error: ApiError, record: Record) -> web.Response:
+    record.error = error.code or error.kind
+    headers = {**_headers(record), "Content-Type": "application/json", **error.headers}
+    if record.cache:
+        headers["X-Cache"] = record.cache
+    return web.Response(status=error.status, body=error.body(), headers=headers)
+
+
+def _headers(record: Record) -> dict[str, str]:
+    return {"Server": "llm-gateway", "X-Request-Id": record.request_id}
+
+
+def _request_id(request: web.Request) -> str:
+    """The caller's request id if it is fit for headers and logs, a new one otherwise."""
+    given = request.headers.get("x-request-id", "")
+    return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)

@@ -1,0 +1,117 @@
+"""What the gateway is told: its models, its cache, its limits. Read from one YAML or JSON file."""
+
+from pathlib import Path
+from typing import Annotated, Self
+from urllib.parse import urlsplit
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+
+KIB = 1024
+MIB = 1024 * KIB
+
+ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")]
+
+
+class ConfigError(Exception):
+    """A configuration that cannot be used; the message names each field that is wrong."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelRoute(_Section):
+    """Where a model is served."""
+
+    url: str
+    """Base URL of its inference service."""
+    timeout_seconds: float = Field(default=120, gt=0, le=3600)
+    """Longest time from a request's arrival to the end of its answer, streamed or not."""
+    revision: str = ""
+    """The weights' revision: answers cached for another revision are not used."""
+
+    @field_validator("url")
+    @classmethod
+    def _base_url(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+            raise ValueError("must be http://HOST[:PORT] or https://HOST[:PORT]")
+        return value.rstrip("/")
+
+
+class CacheConfig(_Section):
+    """The response cache in Redis or Valkey."""
+
+    enabled: bool = False
+    url_file: Path | None = None
+    """File that holds the connection URL (`rediss://...`), so that the password is in no configuration."""
+    ttl_seconds: int = Field(default=3600, ge=1)
+    max_temperature: float = Field(default=0.0, ge=0, le=2)
+    """Requests with a higher temperature are not cached. The default caches deterministic answers only."""
+    max_entry_bytes: int = Field(default=256 * KIB, ge=1)
+    """Longer answers are not stored."""
+    timeout_seconds: float = Field(default=0.1, gt=0)
+    """Longest wait for a lookup; then the model answers."""
+    connect_timeout_seconds: float = Field(default=1.0, gt=0)
+    """For the connections made in the background; no request waits for them."""
+    retry_seconds: float = Field(default=1.0, gt=0)
+    """Time between two attempts to reach a cache that failed."""
+    max_connections: int = Field(default=4, ge=1)
+
+    @model_validator(mode="after")
+    def _has_url(self) -> Self:
+        if self.enabled and self.url_file is None:
+            raise ValueError("url_file is required when the cache is enabled")
+        return self
+
+
+class UpstreamConfig(_Section):
+    """How the inference services are called."""
+
+    attempts: int = Field(default=3, ge=1, le=10)
+    """Tries for a request that no service has begun to answer, the first one included."""
+    backoff_seconds: float = Field(default=0.05, ge=0)
+    """Wait before the second try; it doubles with each further one."""
+    connect_timeout_seconds: float = Field(default=2.0, gt=0)
+    max_response_bytes: int = Field(default=32 * MIB, ge=1)
+    """Bound of an answer that is not streamed."""
+
+
+class ServerConfig(_Section):
+    """Limits towards the callers."""
+
+    max_body_bytes: int = Field(default=10 * MIB, ge=1)
+    """API Gateway's own limit."""
+    body_timeout_seconds: float = Field(default=30, gt=0)
+    """Longest time for a caller to send its request's body."""
+    drain_quiet_seconds: float = Field(default=2, ge=0)
+    """After SIGTERM, the process ends once no request has been in flight for this long."""
+    drain_deadline_seconds: float = Field(default=130, ge=0)
+    """After SIGTERM, the process ends at the latest after this time."""
+
+
+class GatewayConfig(_Section):
+    """The whole file."""
+
+    models: dict[ModelName, ModelRoute] = Field(min_length=1)
+    cache: CacheConfig = CacheConfig()
+    upstream: UpstreamConfig = UpstreamConfig()
+    server: ServerConfig = ServerConfig()
+
+
+def load(path: Path) -> GatewayConfig:
+    """Reads and checks the configuration; raises ConfigError with one line that says what is wrong."""
+    try:
+        document: object = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return GatewayConfig.model_validate(document)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    except ValidationError as error:
+        raise ConfigError("; ".join(_problem(item["loc"], item["msg"]) for item in error.errors())) from error
+
+
+def _problem(location: tuple[int | str, ...], message: str) -> str:
+    return f"{'.'.join(str(part) for part in location) or 'configuration'}: {message.removeprefix('Value error, ')}"

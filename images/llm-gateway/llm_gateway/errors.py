@@ -1,0 +1,65 @@
+"""Errors that a caller sees, in the shape that OpenAI's clients read."""
+
+import orjson
+
+from llm_gateway.json_fields import as_object, parse_object
+
+
+class ApiError(Exception):
+    """A request that ends with an error answer: HTTP `status`, and a body in OpenAI's error shape.
+
+    `message` goes to the caller: it must say nothing about what lies behind the gateway.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        kind: str = "invalid_request_error",
+        code: str | None = None,
+        param: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.kind = kind
+        self.code = code
+        self.param = param
+        self.headers = headers or {}
+
+    def body(self) -> bytes:
+        """The answer's JSON body."""
+        error = {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}
+        return orjson.dumps({"error": error})
+
+
+def from_upstream(status: int, body: bytes) -> ApiError:
+    """The error to answer with when a model's service answered `status` (400 or above) and `body`.
+
+    What a service says about the request (4xx) is for the caller; what it says about itself (5xx) is not.
+    """
+    if status >= 500:
+        public = status if status in (503, 504) else 502
+        return ApiError(public, "The model failed to answer.", kind="upstream_error", code=f"upstream_{status}")
+    message, kind, code = _described(body)
+    return ApiError(
+        status,
+        message or f"The model refused the request with status {status}.",
+        kind=kind or ("rate_limit_error" if status == 429 else "invalid_request_error"),
+        code=code,
+    )
+
+
+def _described(body: bytes) -> tuple[str, str, str | None]:
+    """Message, type and code of an error body in OpenAI's shape, TGI's (`error`, `error_type`) or another."""
+    fields = parse_object(body) or {}
+    if isinstance(fields.get("error"), str):
+        return fields["error"], _text(fields.get("error_type")), None
+    error = as_object(fields.get("error")) or fields
+    return _text(error.get("message")), _text(error.get("type")), _text(error.get("code")) or None
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""

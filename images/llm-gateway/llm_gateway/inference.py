@@ -1,0 +1,99 @@
+"""A request for inference: what the gateway must know of it, checked; the rest is the model service's to judge."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, cast
+
+import orjson
+
+from llm_gateway.errors import ApiError
+from llm_gateway.json_fields import as_object
+
+MAX_NAMES_IN_ERROR = 20
+
+
+class Endpoint(StrEnum):
+    """The inference endpoints, each with its path, the same here and at the model's service."""
+
+    CHAT = "/v1/chat/completions"
+    COMPLETION = "/v1/completions"
+    GENERATE = "/generate"
+    GENERATE_STREAM = "/generate_stream"
+
+
+@dataclass(frozen=True, slots=True)
+class Inference:
+    """One checked request."""
+
+    endpoint: Endpoint
+    model: str
+    body: bytes
+    """As it came, and as it is sent on."""
+    fields: dict[str, Any]
+    """The body, parsed."""
+    stream: bool
+
+
+def parse(endpoint: Endpoint, body: bytes, header_model: str | None, models: Iterable[str]) -> Inference:
+    """Checks a request; raises ApiError with what the caller must change.
+
+    `header_model` is the `x-model` header, which names the model for TGI's own endpoints; `models` are the known names.
+    """
+    fields = _object(body)
+    names = sorted(models)
+    match endpoint:
+        case Endpoint.CHAT | Endpoint.COMPLETION:
+            _check_openai(endpoint, fields)
+            model = fields.get("model")
+            stream = bool(fields.get("stream"))
+        case Endpoint.GENERATE | Endpoint.GENERATE_STREAM:
+            _check_tgi(fields)
+            model = header_model or (names[0] if len(names) == 1 else None)
+            stream = endpoint is Endpoint.GENERATE_STREAM
+    return Inference(endpoint, _known(model, names, endpoint), body, fields, stream)
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        fields = as_object(orjson.loads(body))
+    except orjson.JSONDecodeError as error:
+        raise ApiError(400, f"The request body is not valid JSON: {error}.", code="invalid_json") from None
+    if fields is None:
+        raise ApiError(400, "The request body must be a JSON object.", code="invalid_json")
+    return fields
+
+
+def _check_openai(endpoint: Endpoint, fields: dict[str, Any]) -> None:
+    if endpoint is Endpoint.CHAT:
+        messages = fields.get("messages")
+        if not isinstance(messages, list) or not messages:
+            raise ApiError(400, "'messages' must be a list with at least one message.", param="messages")
+        if not all(isinstance(message, dict) for message in cast("list[object]", messages)):
+            raise ApiError(400, "Each of 'messages' must be an object.", param="messages")
+    elif not isinstance(fields.get("prompt"), str | list):
+        raise ApiError(400, "'prompt' must be a string or a list.", param="prompt")
+    if not isinstance(fields.get("stream"), bool | None):
+        raise ApiError(400, "'stream' must be true or false.", param="stream")
+
+
+def _check_tgi(fields: dict[str, Any]) -> None:
+    if not isinstance(fields.get("inputs"), str):
+        raise ApiError(400, "'inputs' must be a string.", param="inputs")
+    if not isinstance(fields.get("parameters"), dict | None):
+        raise ApiError(400, "'parameters' must be an object.", param="parameters")
+
+
+def _known(model: object, names: list[str], endpoint: Endpoint) -> str:
+    shown = ", ".join(names[:MAX_NAMES_IN_ERROR]) + (", ..." if len(names) > MAX_NAMES_IN_ERROR else "")
+    if not isinstance(model, str) or not model:
+        where = "field 'model'" if endpoint in (Endpoint.CHAT, Endpoint.COMPLETION) else "header 'x-model'"
+        raise ApiError(400, f"The {where} must name the model, one of: {shown}.", param="model")
+    if model not in names:
+        raise ApiError(
+            404,
+            f"The model '{model[:128]}' does not exist; available: {shown}.",
+            code="model_not_found",
+            param="model",
+        )
+    return model

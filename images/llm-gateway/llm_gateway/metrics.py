@@ -1,0 +1,85 @@
+"""The gateway's Prometheus metrics.
+
+Labels hold only names from the configuration, never text from a request, so that no caller can grow their number.
+"""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+_LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300)
+_FIRST_TOKEN_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64)
+
+
+class Metrics:
+    """One set of metrics with its own registry, so that two gateways can live in one process (tests)."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "llm_gateway_requests",
+            "Requests answered, by HTTP status; 499 is a caller that went away.",
+            ["model", "endpoint", "code"],
+            registry=self.registry,
+        )
+        self.duration = Histogram(
+            "llm_gateway_request_duration_seconds",
+            "Time from a request's arrival to the end of its answer.",
+            ["model", "endpoint"],
+            buckets=_LATENCY_BUCKETS,
+            registry=self.registry,
+        )
+        self.first_token = Histogram(
+            "llm_gateway_time_to_first_token_seconds",
+            "Time from a streamed request's arrival to the first bytes of its answer.",
+            ["model"],
+            buckets=_FIRST_TOKEN_BUCKETS,
+            registry=self.registry,
+        )
+        self.tokens = Counter(
+            "llm_gateway_tokens",
+            "Tokens that models read (prompt) and generated (completion), as they reported them.",
+            ["model", "kind"],
+            registry=self.registry,
+        )
+        self.in_flight = Gauge("llm_gateway_requests_in_flight", "Requests being answered now.", registry=self.registry)
+        self.cache_results = Counter(
+            "llm_gateway_cache_requests",
+            "Requests by what the cache did: hit, miss, or bypass with its reason.",
+            ["model", "result", "reason"],
+            registry=self.registry,
+        )
+        self.cache_errors = Counter(
+            "llm_gateway_cache_errors",
+            "Cache operations that failed; the request was answered without the cache.",
+            ["operation", "kind"],
+            registry=self.registry,
+        )
+        self.cache_available = Gauge(
+            "llm_gateway_cache_available", "Whether the cache is in use (1) or failed (0).", registry=self.registry
+        )
+        self.upstream_errors = Counter(
+            "llm_gateway_upstream_errors",
+            "Failures of an inference service towards a request, by kind.",
+            ["model", "kind"],
+            registry=self.registry,
+        )
+        self.upstream_retries = Counter(
+            "llm_gateway_upstream_retries",
+            "Requests sent again because a service had not begun to answer.",
+            ["model", "kind"],
+            registry=self.registry,
+        )
+        self.config_reloads = Counter(
+            "llm_gateway_config_reloads",
+            "Configuration files seen: applied, refused or missing.",
+            ["result"],
+            registry=self.registry,
+        )
+        self.draining = Gauge(
+            "llm_gateway_draining", "Whether the process is on its way out (1).", registry=self.registry
+        )
+
+    def render(self) -> bytes:
+        """The metrics in Prometheus's text format."""
+        return generate_latest(self.registry)

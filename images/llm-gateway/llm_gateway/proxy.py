@@ -1,0 +1,252 @@
+"""One request for inference from its parsed body to the end of its answer: cache, model service, cache."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from aiohttp import ClientConnectionError, ClientConnectionResetError, ClientPayloadError, ClientResponse, web
+
+from llm_gateway import cache_policy, completion
+from llm_gateway.access_log import Record
+from llm_gateway.cache import CacheStore, CacheUnavailableError
+from llm_gateway.config import GatewayConfig, ModelRoute
+from llm_gateway.errors import ApiError, from_upstream
+from llm_gateway.inference import Inference
+from llm_gateway.json_fields import as_object, parse_object
+from llm_gateway.metrics import Metrics
+from llm_gateway.stream_capture import StreamCapture
+from llm_gateway.upstream import Upstream
+
+EVENT_STREAM = "text/event-stream"
+_FORWARDED_HEADERS = ("accept", "traceparent", "tracestate")
+_STREAM_HEADERS = {"Content-Type": EVENT_STREAM, "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+_LAST_WORDS_SECONDS = 5
+_STREAM_BYTES_PER_ENTRY_BYTE = 16
+"""A stream is longer than the answer in it; what is kept of one, to be put together at its end, is bounded by this."""
+
+
+class CallerGoneError(Exception):
+    """The caller closed its connection before its answer was complete."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """What answers requests: replaced as a whole when the configuration changes."""
+
+    config: GatewayConfig
+    upstream: Upstream
+    cache: CacheStore | None
+    metrics: Metrics
+
+
+class Exchange:
+    """One request on its way. `headers` go on its answer, and with `close` the caller is to use another connection."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        request: web.Request,
+        inference: Inference,
+        record: Record,
+        headers: dict[str, str],
+        *,
+        close: bool = False,
+    ) -> None:
+        self._backend = backend
+        self._request = request
+        self._inference = inference
+        self._record = record
+        self._headers = headers
+        self._close = close
+        self._route: ModelRoute = backend.config.models[inference.model]
+        self._key: str | None = None
+        self._response: web.StreamResponse | None = None
+        self._capture = StreamCapture(0)
+
+    async def answer(self) -> web.StreamResponse:
+        """Answers the request.
+
+        Raises ApiError where no answer has begun and there will be none, CallerGoneError where nobody waits for one.
+        """
+        try:
+            async with asyncio.timeout(self._route.timeout_seconds):
+                cached = await self._lookup()
+                return await self._forward() if cached is None else cached
+        except TimeoutError:
+            kind, status = "timeout", 504
+            message = f"The model did not answer within {self._route.timeout_seconds:g} seconds."
+        except (ClientConnectionError, ClientPayloadError):
+            kind, status = "incomplete", 502
+            message = "The model stopped before the answer was complete."
+        self._count_failure(kind)
+        error = ApiError(status, message, kind="upstream_error", code=kind)
+        if self._response is None:
+            raise error
+        return await self._break_off(self._response, error)
+
+    async def _lookup(self) -> web.StreamResponse | None:
+        """The answer from the cache; None, and the record says why, where it has none."""
+        record, cache = self._record, self._backend.cache
+        record.cache = "bypass"
+        if cache is None:
+            record.cache_reason = "disabled"
+            return None
+        record.cache_reason = cache_policy.bypass_reason(
+            self._inference, self._request.headers, self._backend.config.cache
+        )
+        if record.cache_reason:
+            return None
+        key = cache_policy.key(self._inference, record.tenant, self._route.revision)
+        try:
+            value = await cache.get(key)
+        except CacheUnavailableError:
+            record.cache_reason = "unavailable"
+            return None
+        self._key = key
+        body = None if value is None else self._from_cache(value)
+        record.cache = "miss" if body is None else "hit"
+        if body is None:
+            return None
+        if self._inference.stream:
+            return await self._replay(body)
+        return web.Response(body=body, headers=self._answer_headers("application/json"))
+
+    def _from_cache(self, value: bytes) -> bytes | None:
+        """The body that answers this request from a cached answer; None where that answer does not suffice."""
+        answer = parse_object(value)
+        if answer is None:
+            return None
+        endpoint, fields = self._inference.endpoint, self._inference.fields
+        self._count_tokens(completion.token_counts(answer))
+        if self._inference.stream:
+            return completion.replay(endpoint, answer, include_usage=_wants_usage(fields))
+        # An answer put together from a stream may lack the token counts, which a whole answer always has.
+        return value if "usage" in answer or "generated_text" in answer else None
+
+    async def _replay(self, body: bytes) -> web.StreamResponse:
+        response = web.StreamResponse(headers=self._answer_headers(EVENT_STREAM))
+        await self._begin(response)
+        self._record.saw_first_token()
+        await self._write(response, body)
+        return await self._end(response)
+
+    async def _forward(self) -> web.StreamResponse:
+        upstream = self._backend.upstream
+        response = await upstream.send(
+            self._route, self._inference.endpoint, self._inference.body, self._upstream_headers(), self._try_failed
+        )
+        self._record.tries += 1
+        try:
+            if response.status < 400 and response.content_type == EVENT_STREAM:
+                return await self._pass_stream(response)
+            body = await upstream.read(response)
+        finally:
+            response.close()  # one whose body was read to its end has given its connection back already
+        if response.status >= 400:
+            if response.status >= 500:
+                self._count_failure(f"status_{response.status}")
+            raise from_upstream(response.status, body)
+        return self._whole(response, body)
+
+    def _whole(self, response: ClientResponse, body: bytes) -> web.Response:
+        answer = parse_object(body)
+        if answer is not None:
+            self._count_tokens(completion.token_counts(answer))
+            if response.status == 200 and completion.is_complete(self._inference.endpoint, answer):
+                self._store(body)
+        content_type = response.headers.get("Content-Type", "application/octet-stream")
+        return web.Response(status=response.status, body=body, headers=self._answer_headers(content_type))
+
+    async def _pass_stream(self, upstream: ClientResponse) -> web.StreamResponse:
+        """Passes each part on as it comes, and keeps it for the cache."""
+        if self._key is not None:
+            self._capture = StreamCapture(self._backend.config.cache.max_entry_bytes * _STREAM_BYTES_PER_ENTRY_BYTE)
+        capture = self._capture
+        response = web.StreamResponse(status=upstream.status, headers=self._answer_headers(EVENT_STREAM))
+        await self._begin(response)
+        async for part in upstream.content.iter_any():
+            self._record.saw_first_token()
+            await self._write(response, part)
+            capture.feed(part)
+        self._count_tokens(capture.token_counts())
+        whole = capture.whole
+        if self._key is not None and whole is not None:
+            answer = completion.assemble(self._inference.endpoint, whole)
+            if answer is not None:
+                self._store(orjson.dumps(answer))
+        return await self._end(response)
+
+    async def _begin(self, response: web.StreamResponse) -> None:
+        if self._close:
+            response.force_close()
+        try:
+            await response.prepare(self._request)
+        except ClientConnectionResetError as error:
+            raise CallerGoneError from error
+        self._response = response
+
+    async def _write(self, response: web.StreamResponse, data: bytes) -> None:
+        try:
+            await response.write(data)
+        except ClientConnectionResetError as error:
+            raise CallerGoneError from error
+
+    async def _end(self, response: web.StreamResponse) -> web.StreamResponse:
+        try:
+            await response.write_eof()
+        except ClientConnectionResetError as error:
+            raise CallerGoneError from error
+        return response
+
+    async def _break_off(self, response: web.StreamResponse, error: ApiError) -> web.StreamResponse:
+        """Ends a stream that will not be complete with an event that says so, and without its end mark."""
+        self._record.error = error.code or error.kind
+        try:
+            async with asyncio.timeout(_LAST_WORDS_SECONDS):
+                separator = b"" if self._capture.ends_between_events else b"\n\n"
+                await self._write(response, separator + b"data: " + error.body() + b"\n\n")
+                return await self._end(response)
+        except TimeoutError:
+            # The caller does not read: nothing more can be said to it.
+            if self._request.transport is not None:
+                self._request.transport.abort()
+            return response
+
+    def _store(self, answer: bytes) -> None:
+        if self._backend.cache is not None and self._key is not None:
+            self._backend.cache.put(self._key, answer)
+
+    def _answer_headers(self, content_type: str) -> dict[str, str]:
+        headers = {**self._headers, "Content-Type": content_type}
+        if content_type == EVENT_STREAM:
+            headers |= _STREAM_HEADERS
+        if self._record.cache:
+            headers["X-Cache"] = self._record.cache
+        return headers
+
+    def _upstream_headers(self) -> Mapping[str, str]:
+        """Headers for the model's service: nothing that identifies or authenticates the caller."""
+        headers = {"Content-Type": "application/json", "X-Request-Id": self._record.request_id}
+        for name in _FORWARDED_HEADERS:
+            value = self._request.headers.get(name)
+            if value is not None:
+                headers[name] = value
+        return headers
+
+    def _try_failed(self, kind: str, retry: bool) -> None:
+        self._record.tries += 1
+        self._count_failure(kind)
+        if retry:
+            self._backend.metrics.upstream_retries.labels(self._inference.model, kind).inc()
+
+    def _count_failure(self, kind: str) -> None:
+        self._backend.metrics.upstream_errors.labels(self._inference.model, kind).inc()
+
+    def _count_tokens(self, counts: tuple[int | None, int | None]) -> None:
+        self._record.prompt_tokens, self._record.completion_tokens = counts
+
+
+def _wants_usage(fields: dict[str, Any]) -> bool:
+    return bool((as_object(fields.get("stream_options")) or {}).get("include_usage"))

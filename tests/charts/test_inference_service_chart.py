@@ -1,0 +1,219 @@
+"""The manifests of charts/inference-service, field by field, and the values that it refuses."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm_serving import _values
+from llm_serving.runtimes import tgi
+from llm_serving.runtimes.launch import ServiceSpec
+from tests.charts.rendering import DIGEST, NAMESPACE, ChartError, Objects, lint, render
+
+pytestmark = pytest.mark.local
+
+CHART = "inference-service"
+MODEL = "smollm2-135m"
+SOURCE = f"s3://bucket/models/{MODEL}/1"
+SELECTOR = {"app.kubernetes.io/name": CHART, "app.kubernetes.io/instance": MODEL}
+LABELS = {**SELECTOR, "app.kubernetes.io/part-of": "llm-serving", "app.kubernetes.io/managed-by": "Helm"}
+SECURITY = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+}
+RESOURCES = {"requests": {"cpu": "250m", "memory": "512Mi"}, "limits": {"memory": "512Mi"}}
+TOLERATION = {"key": "nvidia.com/gpu", "operator": "Equal", "value": "present", "effect": "NoSchedule"}
+
+
+def spec(gpus: int = 1) -> ServiceSpec:
+    return ServiceSpec(
+        model=MODEL,
+        weight_gb=0.27,
+        gpus=gpus,
+        max_input_tokens=1024,
+        max_total_tokens=2048,
+        max_concurrent_requests=64,
+    )
+
+
+def values(gpus: int = 1, **changes: Any) -> dict[str, Any]:
+    """The values that the component passes, with changes."""
+    passed = _values.inference_service(
+        spec=spec(gpus),
+        launch=tgi.launch(spec(gpus)),
+        image=f"registry/tgi@{DIGEST}",
+        loader_image=f"registry/model-loader@{DIGEST}",
+        weights=SOURCE,
+        replicas=2,
+        cpu_millicores=250,
+        memory_mib=512,
+        pool="l4",
+    )
+    return passed | {"resources": RESOURCES, "startupSeconds": 127, "progressDeadlineSeconds": 1500} | changes
+
+
+@pytest.fixture
+def objects(tmp_path: Path) -> Objects:
+    return render(tmp_path, CHART, MODEL, values(modelVolumeMib=400))
+
+
+def pod_of(objects: Objects) -> dict[str, Any]:
+    return objects["Deployment"]["spec"]["template"]["spec"]
+
+
+def test_the_chart_is_clean(tmp_path: Path) -> None:
+    lint(tmp_path, CHART, values())
+
+
+def test_the_objects(objects: Objects) -> None:
+    assert set(objects) == {"Deployment", "PodDisruptionBudget", "Service", "ServiceAccount"}
+    for item in objects.values():
+        assert item["metadata"]["name"] == MODEL
+        assert item["metadata"]["namespace"] == NAMESPACE
+        assert item["metadata"]["labels"] == LABELS
+    assert objects["Service"]["spec"] == {
+        "type": "ClusterIP",
+        "selector": SELECTOR,
+        "ports": [{"name": "http", "port": 8080, "targetPort": "http"}],
+    }
+    assert objects["PodDisruptionBudget"]["spec"] == {
+        "maxUnavailable": 1,
+        "unhealthyPodEvictionPolicy": "AlwaysAllow",
+        "selector": {"matchLabels": SELECTOR},
+    }
+
+
+def test_the_deployment(objects: Objects) -> None:
+    deployment = objects["Deployment"]
+    # Pulumi waits for the whole rollout: two pods, one after the other.
+    assert deployment["metadata"]["annotations"] == {"pulumi.com/timeoutSeconds": "3000"}
+    pod = deployment["spec"].pop("template")
+    assert deployment["spec"] == {
+        "replicas": 2,
+        "progressDeadlineSeconds": 1500,
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}},
+        "selector": {"matchLabels": SELECTOR},
+    }
+    assert pod["metadata"] == {"labels": LABELS}
+    del pod["spec"]["containers"], pod["spec"]["initContainers"]
+    assert pod["spec"] == {
+        "serviceAccountName": MODEL,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": 120,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": 10001,
+            "runAsGroup": 10001,
+            "fsGroup": 10001,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "volumes": [
+            {"name": "models", "emptyDir": {"sizeLimit": "400Mi"}},
+            {"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}},
+        ],
+        "topologySpreadConstraints": [
+            {
+                "topologyKey": "kubernetes.io/hostname",
+                "maxSkew": 1,
+                "whenUnsatisfiable": "ScheduleAnyway",
+                "labelSelector": {"matchLabels": SELECTOR},
+                "matchLabelKeys": ["pod-template-hash"],
+            }
+        ],
+        "nodeSelector": {"llm-serving/pool": "l4"},
+        "tolerations": [TOLERATION],
+    }
+
+
+def test_the_loader(objects: Objects) -> None:
+    assert pod_of(objects)["initContainers"] == [
+        {
+            "name": "model-loader",
+            "image": f"registry/model-loader@{DIGEST}",
+            "imagePullPolicy": "IfNotPresent",
+            "args": [SOURCE, f"/models/{MODEL}", "--wait-seconds=600"],
+            "resources": RESOURCES,
+            "securityContext": SECURITY,
+            "volumeMounts": [{"name": "models", "mountPath": "/models"}, {"name": "tmp", "mountPath": "/tmp"}],
+        }
+    ]
+
+
+def test_the_runtime(objects: Objects) -> None:
+    health = {"path": "/health", "port": "http"}
+    assert pod_of(objects)["containers"] == [
+        {
+            "name": "runtime",
+            "image": f"registry/tgi@{DIGEST}",
+            "imagePullPolicy": "IfNotPresent",
+            "args": tgi.launch(spec()).args,
+            "env": [
+                {"name": "HF_HOME", "value": "/tmp/huggingface"},
+                {"name": "HF_HUB_OFFLINE", "value": "1"},
+                {"name": "HOME", "value": "/tmp"},
+            ],
+            "ports": [{"name": "http", "containerPort": 8080}],
+            "startupProbe": {"httpGet": health, "periodSeconds": 2, "timeoutSeconds": 5, "failureThreshold": 64},
+            "readinessProbe": {"httpGet": health, "periodSeconds": 5, "timeoutSeconds": 5, "failureThreshold": 3},
+            "livenessProbe": {"httpGet": health, "periodSeconds": 10, "timeoutSeconds": 10, "failureThreshold": 6},
+            "lifecycle": {"preStop": {"sleep": {"seconds": 5}}},
+            "resources": {
+                "requests": {**RESOURCES["requests"], "ephemeral-storage": "1424Mi"},
+                "limits": {**RESOURCES["limits"], "nvidia.com/gpu": 1},
+            },
+            "securityContext": SECURITY,
+            "volumeMounts": [
+                {"name": "models", "mountPath": "/models", "readOnly": True},
+                {"name": "tmp", "mountPath": "/tmp"},
+            ],
+        }
+    ]
+
+
+def test_more_than_one_gpu_gets_shared_memory(tmp_path: Path) -> None:
+    pod = pod_of(render(tmp_path, CHART, MODEL, values(gpus=4)))
+    assert pod["volumes"][-1] == {"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": "4Gi"}}
+    runtime = pod["containers"][0]
+    assert runtime["volumeMounts"][-1] == {"name": "shared-memory", "mountPath": "/dev/shm"}
+    assert runtime["resources"]["limits"]["nvidia.com/gpu"] == 4
+
+
+def test_one_replica_has_no_disruption_budget(tmp_path: Path) -> None:
+    assert "PodDisruptionBudget" not in render(tmp_path, CHART, MODEL, values(replicas=1))
+
+
+def test_no_gpu_is_asked_for_where_none_is_needed(tmp_path: Path) -> None:
+    runtime = pod_of(render(tmp_path, CHART, MODEL, values(gpus=0, tolerations=[])))["containers"][0]
+    assert "nvidia.com/gpu" not in runtime["resources"]["limits"]
+
+
+def test_the_strategy_is_configured(tmp_path: Path) -> None:
+    rollout = {"maxSurge": 1, "maxUnavailable": 0}
+    rendered = render(tmp_path, CHART, MODEL, values(rollout=rollout))
+    assert rendered["Deployment"]["spec"]["strategy"]["rollingUpdate"] == rollout
+
+
+def test_without_a_bound_the_weights_volume_has_none(tmp_path: Path) -> None:
+    pod = pod_of(render(tmp_path, CHART, MODEL, values(modelVolumeMib=0)))
+    assert pod["volumes"][0] == {"name": "models", "emptyDir": {}}
+    assert pod["containers"][0]["resources"]["requests"]["ephemeral-storage"] == "1Gi"
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"image": "registry/tgi:3.3.7"}, "image"),
+        ({"loader": {"image": "x:1", "source": SOURCE, "timeoutSeconds": 1}}, "loader/image|loader.image"),
+        ({"loader": {"image": f"x@{DIGEST}", "source": "/models/m", "timeoutSeconds": 1}}, "source"),
+        ({"hfToken": "secret"}, "hfToken"),
+        ({"gpus": 2, "sharedMemoryMib": 0}, "sharedMemoryMib"),
+        ({"rollout": {"maxSurge": 0, "maxUnavailable": 0}}, "rollout"),
+        ({"resources": {"limits": {"nvidia.com/gpu": "1"}}}, "nvidia.com/gpu"),
+        ({"terminationGracePeriodSeconds": 5}, "terminationGracePeriodSeconds must be more than preStopSeconds"),
+    ],
+)
+def test_values_that_are_wrong_are_refused_by_name(tmp_path: Path, changes: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ChartError, match=problem):
+        render(tmp_path, CHART, MODEL, values(**changes))

@@ -1,0 +1,153 @@
+"""Failures of a model service before it answers: what is tried again, and how a request ends that nobody can answer."""
+
+import asyncio
+import socket
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import orjson
+import pytest
+from aiohttp import web
+
+from tests.gateway_harness import CHAT, QUESTION, FakeModel, chat_answer, config_for, eventually, gateway_for, serving
+
+FAST = {"backoff_seconds": 0.001}
+
+
+@asynccontextmanager
+async def socket_server(replies: list[bytes | None]) -> AsyncGenerator[tuple[str, list[int]]]:
+    """A raw server that, connection by connection, reads a request and sends a reply; None resets the connection.
+
+    The last reply is repeated. Yields its URL and a list that grows by one with each connection.
+    """
+    connections: list[int] = []
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(1)
+        reply = replies[min(len(connections), len(replies)) - 1]
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = next(int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+        await reader.readexactly(length)
+        if reply is None:
+            writer.transport.abort()
+            return
+        writer.write(reply)
+        writer.close()
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", connections
+    finally:
+        server.close()
+        await server.wait_closed()
+
+
+def http(body: bytes) -> bytes:
+    """A raw answer that closes its connection."""
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\nConnection: close"
+    return head.encode() + b"\r\n\r\n" + body
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+async def test_a_reset_before_any_answer_is_tried_again_on_another_connection() -> None:
+    answer = orjson.dumps(chat_answer())
+    async with (
+        socket_server([None, b"", http(answer)]) as (url, connections),
+        gateway_for({"models": {"m": {"url": url}}, "upstream": FAST}) as client,
+    ):
+        status, _, body = await client.post(CHAT, QUESTION)
+        retries = [
+            client.metric("llm_gateway_upstream_retries_total", model="m", kind=kind)
+            for kind in ("reset", "disconnected")
+        ]
+    assert (status, body) == (200, answer)
+    assert len(connections) == 3
+    assert sum(retries) == 2
+
+
+async def test_a_refused_connection_is_tried_again_until_the_service_is_there() -> None:
+    port = free_port()
+    config = {"models": {"m": {"url": f"http://127.0.0.1:{port}"}}, "upstream": {"backoff_seconds": 0.1}}
+    model = FakeModel()
+    async with gateway_for(config) as client:
+        call = asyncio.create_task(client.post(CHAT, QUESTION))
+        retried = {"model": "m", "kind": "connect"}
+        await eventually(lambda: client.metric("llm_gateway_upstream_retries_total", **retried) > 0)
+        runner = web.ServerRunner(web.Server(model), shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", port).start()
+        status, _, _ = await call
+        await runner.cleanup()
+    assert (status, model.calls) == (200, 1)
+
+
+async def test_after_the_last_try_the_answer_is_503() -> None:
+    config = {"models": {"m": {"url": f"http://127.0.0.1:{free_port()}"}}, "upstream": FAST}
+    async with gateway_for(config) as client:
+        status, headers, body = await client.post(CHAT, QUESTION)
+        errors = client.metric("llm_gateway_upstream_errors_total", model="m", kind="connect")
+        retries = client.metric("llm_gateway_upstream_retries_total", model="m", kind="connect")
+    assert (status, headers["retry-after"]) == (503, "1")
+    assert orjson.loads(body)["error"]["code"] == "model_unavailable"
+    assert (errors, retries) == (3, 2)
+
+
+async def test_not_now_is_tried_again_and_passed_on_in_the_end() -> None:
+    answers = [503, 503, 200, 503, 503, 503]
+
+    async def handle(_: web.Request) -> web.StreamResponse:
+        return web.json_response(chat_answer(), status=answers[model.calls - 1])
+
+    async with serving(FakeModel(handle)) as model, gateway_for(config_for(model, upstream=FAST)) as client:
+        assert (await client.post(CHAT, QUESTION))[0] == 200
+        status, _, body = await client.post(CHAT, QUESTION)
+    assert (status, orjson.loads(body)["error"]["code"]) == (503, "upstream_503")
+    assert model.calls == 6
+
+
+@pytest.mark.parametrize("status", [400, 429, 500, 502, 504])
+async def test_any_other_answer_is_not_tried_again(status: int) -> None:
+    async def handle(_: web.Request) -> web.StreamResponse:
+        return web.json_response({}, status=status)
+
+    async with serving(FakeModel(handle)) as model, gateway_for(config_for(model, upstream=FAST)) as client:
+        answered, _, _ = await client.post(CHAT, QUESTION)
+    assert model.calls == 1
+    assert answered == (502 if status in (500, 502) else status)
+
+
+@pytest.mark.parametrize(
+    ("reply", "code"),
+    [
+        (b"garbage\r\n\r\n", "bad_response"),
+        (b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{", "incomplete"),
+        (http(b"x" * 2000), "too_long"),
+    ],
+)
+async def test_a_broken_answer_is_502_and_not_tried_again(reply: bytes, code: str) -> None:
+    async with socket_server([reply]) as (url, connections):
+        config = {"models": {"m": {"url": url}}, "upstream": {**FAST, "max_response_bytes": 1000}}
+        async with gateway_for(config) as client:
+            status, _, body = await client.post(CHAT, QUESTION)
+    assert (status, orjson.loads(body)["error"]["code"]) == (502, code)
+    assert len(connections) == 1
+
+
+async def test_a_service_that_hangs_is_504_at_the_deadline() -> None:
+    async def hang(_: web.Request) -> web.StreamResponse:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async with (
+        serving(FakeModel(hang)) as model,
+        gateway_for({"models": {"m": {"url": model.url, "timeout_seconds": 0.1}}}) as client,
+    ):
+        status, _, body = await client.post(CHAT, QUESTION)
+        errors = client.metric("llm_gateway_upstream_errors_total", model="m", kind="timeout")
+    assert (status, errors, model.calls) == (504, 1, 1)
+    assert orjson.loads(body)["error"]["message"] == "The model did not answer within 0.1 seconds."
