@@ -127,6 +127,15 @@ async def test_another_revision_of_the_weights_is_asked_anew(redis: RedisServer)
         assert (await ask(client, QUESTION))[0] == "miss"
 
 
+async def test_a_caller_may_ask_for_a_fresh_answer(redis: RedisServer) -> None:
+    async with serving(FakeModel()) as model, gateway_for(cached(model, redis)) as client:
+        await ready(client)
+        for _ in range(2):
+            assert (await ask(client, QUESTION, cache_control="no-cache"))[0] == "miss"
+        assert (await ask(client, QUESTION))[0] == "hit"
+    assert model.calls == 2
+
+
 @pytest.mark.parametrize(
     ("change", "headers", "reason"),
     [
@@ -136,7 +145,7 @@ async def test_another_revision_of_the_weights_is_asked_anew(redis: RedisServer)
         ({"n": 2}, {}, "choices"),
         ({"tools": [{"type": "function"}]}, {}, "tools"),
         ({"logprobs": True}, {}, "logprobs"),
-        ({}, {"cache_control": "no-cache"}, "caller"),
+        ({}, {"cache_control": "no-store"}, "caller"),
     ],
 )
 async def test_what_may_not_be_cached_passes_by(

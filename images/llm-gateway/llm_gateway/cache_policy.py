@@ -33,8 +33,7 @@ def tenant(headers: Mapping[str, str]) -> str:
 
 def bypass_reason(inference: Inference, headers: Mapping[str, str], config: CacheConfig) -> str:
     """Why the cache must leave this request alone; "" where it may answer it."""
-    directives = headers.get("cache-control", "").lower()
-    if "no-cache" in directives or "no-store" in directives:
+    if "no-store" in _directives(headers):
         return "caller"
     match inference.endpoint:
         case Endpoint.CHAT | Endpoint.COMPLETION:
@@ -43,6 +42,15 @@ def bypass_reason(inference: Inference, headers: Mapping[str, str], config: Cach
             return _tgi_reason(inference.fields, config)
         case Endpoint.GENERATE_STREAM:
             return "endpoint"  # TGI's token events cannot be made again from an answer's text
+
+
+def wants_fresh(headers: Mapping[str, str]) -> bool:
+    """Whether the caller wants the model's own answer, which the cache may keep for others (RFC 9111, `no-cache`)."""
+    return "no-cache" in _directives(headers)
+
+
+def _directives(headers: Mapping[str, str]) -> set[str]:
+    return {directive.strip() for directive in headers.get("cache-control", "").lower().split(",")}
 
 
 def key(inference: Inference, tenant_name: str, revision: str) -> str:

@@ -100,7 +100,7 @@ class Exchange:
             return None
         key = cache_policy.key(self._inference, record.tenant, self._route.revision)
         try:
-            value = await cache.get(key)
+            value = None if cache_policy.wants_fresh(self._request.headers) else await cache.get(key)
         except CacheUnavailableError:
             record.cache_reason = "unavailable"
             return None
