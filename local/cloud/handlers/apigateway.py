@@ -1,4 +1,5 @@
-"""API Gateway: VPC links of REST APIs (v1) and of HTTP APIs (v2), and the integration settings that name them."""
+"""API Gateway: VPC links of REST APIs (v1) and of HTTP APIs (v2), the integration settings that name them, and API keys
+whose value AWS is to choose."""
 
 import datetime as dt
 import secrets
@@ -22,6 +23,10 @@ def before(call: Call) -> Response | None:
             return _tags(call, stores.store("vpc_links").get(arn[-1]))
         case ["v2", "tags", *arn] if "/vpclinks/" in "/".join(arn):
             return _tags(call, stores.store("vpc_links_v2").get(arn[-1]))
+        case ["apikeys"] if call.method == "POST" and call.json.get("value") == "":
+            # The Terraform provider sends an empty value where none is given, which AWS takes for none.
+            asked = {name: value for name, value in call.json.items() if name != "value"}
+            return emulator.service("apigateway_v1")._create_api_key(asked)
         case _:
             return None
 

@@ -1,0 +1,20 @@
+"""Serves the components as a Pulumi plugin, for programs in other languages."""
+
+from pulumi.provider.experimental import component_provider_host
+
+from llm_serving import (
+    ApiGateway,
+    GpuCluster,
+    InferenceService,
+    LlmGateway,
+    ModelBucket,
+    Network,
+    SemanticCache,
+)
+
+if __name__ == "__main__":
+    component_provider_host(
+        name="llm-serving",
+        version="0.1.0",
+        components=[ApiGateway, GpuCluster, InferenceService, LlmGateway, ModelBucket, Network, SemanticCache],
+    )

@@ -1,0 +1,133 @@
+"""IAM policies as data: who may do what, each statement as narrow as the service allows. No Pulumi import."""
+
+import json
+from typing import Any
+
+Statement = dict[str, Any]
+
+
+def document(*statements: Statement) -> str:
+    """Return the policy document of these statements as JSON, in one stable spelling."""
+    return json.dumps({"Version": "2012-10-17", "Statement": list(statements)}, sort_keys=True)
+
+
+def service_trust(service: str) -> str:
+    """Return the trust policy that lets an AWS service (`ec2.amazonaws.com`) take a role."""
+    return document({"Effect": "Allow", "Principal": {"Service": service}, "Action": "sts:AssumeRole"})
+
+
+def pod_identity_trust() -> str:
+    """Return the trust policy that lets EKS Pod Identity hand a role to pods. TagSession is required by EKS."""
+    return document(
+        {
+            "Effect": "Allow",
+            "Principal": {"Service": "pods.eks.amazonaws.com"},
+            "Action": ["sts:AssumeRole", "sts:TagSession"],
+        }
+    )
+
+
+def model_read(bucket_arn: str, prefix: str, key_arn: str) -> str:
+    """Return the policy that reads the objects of one bucket prefix and nothing else.
+
+    `prefix` has no slash at either end. Listing is limited to the prefix; the key may only be used through S3.
+    """
+    return document(
+        {
+            "Sid": "ReadObjects",
+            "Effect": "Allow",
+            "Action": "s3:GetObject",
+            "Resource": f"{bucket_arn}/{prefix}/*",
+        },
+        {
+            "Sid": "ListPrefix",
+            "Effect": "Allow",
+            "Action": "s3:ListBucket",
+            "Resource": bucket_arn,
+            "Condition": {"StringLike": {"s3:prefix": [prefix, f"{prefix}/*"]}},
+        },
+        {
+            "Sid": "Decrypt",
+            "Effect": "Allow",
+            "Action": "kms:Decrypt",
+            "Resource": key_arn,
+            "Condition": {"StringLike": {"kms:ViaService": "s3.*.amazonaws.com"}},
+        },
+    )
+
+
+def tls_only(bucket_arn: str) -> str:
+    """Return the bucket policy that refuses every request not made over TLS 1.2 or newer."""
+    everything = [bucket_arn, f"{bucket_arn}/*"]
+    return document(
+        {
+            "Sid": "DenyPlainHttp",
+            "Effect": "Deny",
+            "Principal": "*",
+            "Action": "s3:*",
+            "Resource": everything,
+            "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+        },
+        {
+            "Sid": "DenyOldTls",
+            "Effect": "Deny",
+            "Principal": "*",
+            "Action": "s3:*",
+            "Resource": everything,
+            "Condition": {"NumericLessThan": {"s3:TlsVersion": "1.2"}},
+        },
+    )
+
+
+def key_policy(partition: str, account: str, region: str, *, log_groups: bool) -> str:
+    """Return a KMS key's policy: the account's IAM policies decide, and CloudWatch Logs may use it if asked.
+
+    Without the first statement nobody, the account's administrators included, could manage the key. A key policy's
+    resource "*" means the key itself.
+    """
+    statements: list[Statement] = [
+        {
+            "Sid": "AccountDecidesByIam",
+            "Effect": "Allow",
+            "Principal": {"AWS": f"arn:{partition}:iam::{account}:root"},
+            "Action": "kms:*",
+            "Resource": "*",
+        }
+    ]
+    if log_groups:
+        statements.append(
+            {
+                "Sid": "LogGroupsOfThisAccount",
+                "Effect": "Allow",
+                "Principal": {"Service": f"logs.{region}.amazonaws.com"},
+                "Action": [
+                    "kms:Encrypt",
+                    "kms:Decrypt",
+                    "kms:ReEncrypt*",
+                    "kms:GenerateDataKey*",
+                    "kms:DescribeKey",
+                ],
+                "Resource": "*",
+                "Condition": {
+                    "ArnLike": {
+                        "kms:EncryptionContext:aws:logs:arn": f"arn:{partition}:logs:{region}:{account}:log-group:*"
+                    }
+                },
+            }
+        )
+    return document(*statements)
+
+
+def write_logs(log_group_arn: str) -> str:
+    """Return the policy that writes streams and events into one log group."""
+    return document(
+        {
+            "Effect": "Allow",
+            "Action": [
+                "logs:CreateLogStream",
+                "logs:DescribeLogStreams",
+                "logs:PutLogEvents",
+            ],
+            "Resource": [log_group_arn, f"{log_group_arn}:*"],
+        }
+    )

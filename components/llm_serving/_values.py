@@ -1,0 +1,87 @@
+"""The Helm values of our charts, as typed functions: a chart's values are untyped, and a typo in one is silent."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pulumi
+
+from llm_serving import taints
+from llm_serving.runtimes.launch import Launch, ServiceSpec, transfer_seconds, volume_mib
+
+PULL_SECONDS = 900
+"""For pulling a runtime image of 25 GB onto a new node, and for the node itself to come."""
+WEIGHTS_SECONDS = 600
+"""For a revision that is still being pushed to the bucket when its pods come up."""
+SHARED_MEMORY_MIB_PER_GPU = 1024
+"""What NCCL needs in /dev/shm for each GPU where GPUs have no direct link."""
+
+
+def llm_gateway(
+    *,
+    image: pulumi.Input[str],
+    replicas: int,
+    cpu_millicores: int,
+    memory_mib: int,
+    models: Mapping[str, Mapping[str, str | int]],
+    cache_enabled: bool,
+    cache_ttl_seconds: int,
+    cache_secret_name: str,
+    target_group_arn: pulumi.Input[str],
+    node_pool: str,
+) -> dict[str, Any]:
+    """Return the values of charts/llm-gateway."""
+    return {
+        "image": image,
+        "replicas": replicas,
+        "resources": _resources(cpu_millicores, memory_mib),
+        "models": {model: dict(route) for model, route in models.items()},
+        "cache": {
+            "enabled": cache_enabled,
+            "ttlSeconds": cache_ttl_seconds,
+            "secretName": cache_secret_name,
+        },
+        "targetGroupARN": target_group_arn,
+        "nodeSelector": {taints.POOL_LABEL: node_pool},
+    }
+
+
+def inference_service(
+    *,
+    spec: ServiceSpec,
+    launch: Launch,
+    image: pulumi.Input[str],
+    loader_image: pulumi.Input[str],
+    weights: pulumi.Input[str],
+    replicas: int,
+    cpu_millicores: int,
+    memory_mib: int,
+    pool: str,
+) -> dict[str, Any]:
+    """Return the values of charts/inference-service."""
+    fetch_seconds = WEIGHTS_SECONDS + transfer_seconds(spec.weight_gb)
+    return {
+        "image": image,
+        "loader": {"image": loader_image, "source": weights, "timeoutSeconds": WEIGHTS_SECONDS},
+        "replicas": replicas,
+        "args": launch.args,
+        "env": launch.env,
+        "healthPath": launch.health_path,
+        "startupSeconds": launch.startup_seconds,
+        "terminationGracePeriodSeconds": launch.grace_seconds,
+        "progressDeadlineSeconds": PULL_SECONDS + fetch_seconds + launch.startup_seconds,
+        "gpus": spec.gpus,
+        "sharedMemoryMib": SHARED_MEMORY_MIB_PER_GPU * spec.gpus if spec.gpus > 1 else 0,
+        "modelVolumeMib": volume_mib(spec.weight_gb),
+        "resources": _resources(cpu_millicores, memory_mib),
+        "nodeSelector": {taints.POOL_LABEL: pool},
+        "tolerations": [taints.gpu_toleration()],
+    }
+
+
+def _resources(cpu_millicores: int, memory_mib: int) -> dict[str, Any]:
+    # Memory is limited to what is asked for, so that a pod is never killed for what another one uses. CPU is not
+    # limited: idle cores are free to use, and a limit would only slow a busy pod down.
+    return {
+        "requests": {"cpu": f"{cpu_millicores}m", "memory": f"{memory_mib}Mi"},
+        "limits": {"memory": f"{memory_mib}Mi"},
+    }

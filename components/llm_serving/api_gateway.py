@@ -1,0 +1,290 @@
+"""The public door: a Regional REST API with API keys that hands every request to the LLM gateway's load balancer."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import NotRequired, TypedDict
+
+import pulumi
+import pulumi_aws as aws
+
+from llm_serving import _checks, _iam
+from llm_serving._keys import encryption_key
+
+STREAM_SECONDS = 900
+"""Longest integration timeout of a streamed response (API Gateway quotas for REST APIs)."""
+BUFFERED_SECONDS = 29
+"""Longest integration timeout of a buffered response where no raised quota has been granted."""
+TRANSFER_MODES = ("STREAM", "BUFFERED")
+
+ACCESS_LOG_FIELDS = {
+    "requestId": "$context.requestId",
+    "apiKeyId": "$context.identity.apiKeyId",
+    "sourceIp": "$context.identity.sourceIp",
+    "method": "$context.httpMethod",
+    "path": "$context.path",
+    "status": "$context.status",
+    "responseLength": "$context.responseLength",
+    "responseLatencyMs": "$context.responseLatency",
+    "integrationLatencyMs": "$context.integrationLatency",
+    "integrationError": "$context.integrationErrorMessage",
+    "time": "$context.requestTime",
+}
+"""What a line of the access log holds: neither prompt nor answer nor key."""
+
+
+class UsagePlanArgs(TypedDict):
+    """What the holders of some API keys may use together, each key by itself."""
+
+    keys: list[str]
+    """Names of the API keys. AWS makes their values."""
+    requests_per_second: NotRequired[float]
+    """Steady rate of each key. Default: 10."""
+    burst: NotRequired[int]
+    """Requests that a key may send at once. Default: 20."""
+    requests_per_day: NotRequired[int]
+    """Quota of each key per day. Default: none."""
+
+
+class ApiGatewayArgs(TypedDict):
+    """Arguments of `ApiGateway`."""
+
+    load_balancer_arn: pulumi.Input[str]
+    """ARN of the network load balancer that the requests go to."""
+    load_balancer_dns_name: pulumi.Input[str]
+    """Host name of that load balancer."""
+    usage_plans: Mapping[str, UsagePlanArgs]
+    """Usage plans by name, with their API keys. A key name may be in one plan only."""
+    stage_name: NotRequired[str]
+    """Name of the stage, the first part of the path of the public URL. Default: llm."""
+    response_transfer_mode: NotRequired[str]
+    """`STREAM` sends each token on as it comes; `BUFFERED` answers when all is there. Default: STREAM."""
+    timeout_seconds: NotRequired[int]
+    """Longest that a request may take: up to 900 streamed, 29 buffered. Default: 300, or 29 buffered."""
+    requests_per_second: NotRequired[float]
+    """Steady rate of all callers together. Default: 100."""
+    burst: NotRequired[int]
+    """Requests that all callers together may send at once. Default: 200."""
+    log_retention_days: NotRequired[int]
+    """Days that the access log is kept, one of the periods that CloudWatch offers. Default: 90."""
+    manage_account_role: NotRequired[bool]
+    """Whether to set the role by which API Gateway writes logs, one per account and region. Default: true."""
+    url: NotRequired[str]
+    """Public address where it is not the stage's own, as with a domain name; may hold {api} and {stage}."""
+
+
+class ApiGateway(pulumi.ComponentResource):
+    """A REST API whose every path needs an API key and leads, through a VPC link, to one network load balancer.
+
+    Raises ValueError at construction for a timeout that the transfer mode does not allow or a key in two plans.
+    """
+
+    url: pulumi.Output[str]
+    """Public base address: `<url>/v1/chat/completions`."""
+    rest_api_id: pulumi.Output[str]
+    """Id of the REST API."""
+    api_keys: pulumi.Output[Mapping[str, str]]
+    """API key values by name. Secret."""
+
+    def __init__(self, name: str, args: ApiGatewayArgs, opts: pulumi.ResourceOptions | None = None):
+        super().__init__("llm-serving:index:ApiGateway", name, {}, opts)
+        self._name = name
+        self._stage_name = args.get("stage_name", "llm")
+        check_usage_plans("usage_plans", args["usage_plans"])
+        mode = args.get("response_transfer_mode", "STREAM")
+        timeout = check_timeout(mode, args.get("timeout_seconds"))
+
+        self._api = aws.apigateway.RestApi(
+            f"{name}-api",
+            description="OpenAI-compatible API of the LLM gateway",
+            endpoint_configuration={"types": "REGIONAL"},
+            api_key_source="HEADER",
+            opts=self._child(),
+        )
+        self.rest_api_id = self._api.id
+        integrations = self._proxy(args, mode, timeout)
+        stage = self._stage(args, integrations, mode, timeout)
+        keys = self._keys(args, stage)
+        template = args.get("url")
+        if template is None:
+            self.url = stage.invoke_url
+        else:
+            self.url = pulumi.Output.all(self._api.id, stage.stage_name).apply(
+                lambda values: template.format(api=values[0], stage=values[1])
+            )
+        self.api_keys = pulumi.Output.secret(pulumi.Output.all(**{key: res.value for key, res in keys.items()}))
+        self.register_outputs({"url": self.url, "restApiId": self.rest_api_id, "apiKeys": self.api_keys})
+
+    def _child(self, *depends_on: pulumi.Resource) -> pulumi.ResourceOptions:
+        return pulumi.ResourceOptions(parent=self, depends_on=list(depends_on))
+
+    def _proxy(self, args: ApiGatewayArgs, mode: str, timeout: int) -> list[pulumi.CustomResource]:
+        """Hand the root and every path below it to the load balancer as they are."""
+        link = aws.apigateway.VpcLink(
+            f"{self._name}-link",
+            description="To the LLM gateway's load balancer",
+            target_arn=args["load_balancer_arn"],
+            opts=self._child(),
+        )
+        below = aws.apigateway.Resource(
+            f"{self._name}-proxy",
+            rest_api=self._api.id,
+            parent_id=self._api.root_resource_id,
+            path_part="{proxy+}",
+            opts=self._child(),
+        )
+        paths = (("root", self._api.root_resource_id, ""), ("proxy", below.id, "{proxy}"))
+        integrations: list[pulumi.CustomResource] = []
+        for suffix, resource_id, path in paths:
+            method = aws.apigateway.Method(
+                f"{self._name}-{suffix}",
+                rest_api=self._api.id,
+                resource_id=resource_id,
+                http_method="ANY",
+                authorization="NONE",
+                api_key_required=True,
+                request_parameters={"method.request.path.proxy": True} if path else None,
+                opts=self._child(),
+            )
+            integrations.append(
+                aws.apigateway.Integration(
+                    f"{self._name}-{suffix}",
+                    rest_api=self._api.id,
+                    resource_id=resource_id,
+                    http_method=method.http_method,
+                    type="HTTP_PROXY",
+                    integration_http_method="ANY",
+                    connection_type="VPC_LINK",
+                    connection_id=link.id,
+                    uri=pulumi.Output.concat("http://", args["load_balancer_dns_name"], "/", path),
+                    request_parameters=(
+                        {"integration.request.path.proxy": "method.request.path.proxy"} if path else None
+                    ),
+                    passthrough_behavior="WHEN_NO_MATCH",
+                    timeout_milliseconds=timeout * 1000,
+                    response_transfer_mode=mode,
+                    opts=self._child(),
+                )
+            )
+        return integrations
+
+    def _stage(
+        self, args: ApiGatewayArgs, integrations: list[pulumi.CustomResource], mode: str, timeout: int
+    ) -> aws.apigateway.Stage:
+        key = encryption_key(f"{self._name}-logs", f"Access log of {self._name}", parent=self, log_groups=True)
+        logs = aws.cloudwatch.LogGroup(
+            f"{self._name}-access",
+            retention_in_days=_checks.retention_days("log_retention_days", args.get("log_retention_days", 90)),
+            kms_key_id=key.arn,
+            opts=self._child(),
+        )
+        account = [self._account_role()] if args.get("manage_account_role", True) else []
+        # A deployment is a snapshot: a new one is needed whenever what it holds changes, and only then.
+        content = pulumi.Output.json_dumps(
+            {"host": args["load_balancer_dns_name"], "mode": mode, "timeout": timeout, "routes": 1}, sort_keys=True
+        )
+        deployment = aws.apigateway.Deployment(
+            f"{self._name}-deployment",
+            rest_api=self._api.id,
+            triggers={"content": content.apply(lambda text: hashlib.sha256(text.encode()).hexdigest())},
+            opts=self._child(*integrations),
+        )
+        stage = aws.apigateway.Stage(
+            f"{self._name}-stage",
+            rest_api=self._api.id,
+            deployment=deployment.id,
+            stage_name=self._stage_name,
+            access_log_settings={"destination_arn": logs.arn, "format": json.dumps(ACCESS_LOG_FIELDS)},
+            xray_tracing_enabled=False,
+            opts=self._child(*account),
+        )
+        aws.apigateway.MethodSettings(
+            f"{self._name}-settings",
+            rest_api=self._api.id,
+            stage_name=stage.stage_name,
+            method_path="*/*",
+            settings={
+                "metrics_enabled": True,
+                # Errors only, and never the data: that would write prompts into the execution log.
+                "logging_level": "ERROR",
+                "data_trace_enabled": False,
+                "throttling_rate_limit": float(args.get("requests_per_second", 100)),
+                "throttling_burst_limit": int(args.get("burst", 200)),
+            },
+            opts=self._child(),
+        )
+        return stage
+
+    def _account_role(self) -> aws.apigateway.Account:
+        role = aws.iam.Role(
+            f"{self._name}-logs",
+            description="Lets API Gateway write its logs",
+            assume_role_policy=_iam.service_trust("apigateway.amazonaws.com"),
+            opts=self._child(),
+        )
+        partition = aws.get_partition_output(opts=pulumi.InvokeOptions(parent=self)).partition
+        attachment = aws.iam.RolePolicyAttachment(
+            f"{self._name}-logs",
+            role=role.name,
+            policy_arn=pulumi.Output.concat(
+                "arn:", partition, ":iam::aws:policy/service-role/AmazonAPIGatewayPushToCloudWatchLogs"
+            ),
+            opts=self._child(),
+        )
+        return aws.apigateway.Account(
+            f"{self._name}-account", cloudwatch_role_arn=role.arn, opts=self._child(attachment)
+        )
+
+    def _keys(self, args: ApiGatewayArgs, stage: aws.apigateway.Stage) -> dict[str, aws.apigateway.ApiKey]:
+        keys: dict[str, aws.apigateway.ApiKey] = {}
+        for plan_name, plan_args in args["usage_plans"].items():
+            per_day = plan_args.get("requests_per_day")
+            plan = aws.apigateway.UsagePlan(
+                f"{self._name}-{plan_name}",
+                description=f"Usage plan {plan_name}",
+                api_stages=[{"api_id": self._api.id, "stage": stage.stage_name}],
+                throttle_settings={
+                    "rate_limit": float(plan_args.get("requests_per_second", 10)),
+                    "burst_limit": int(plan_args.get("burst", 20)),
+                },
+                quota_settings={"limit": int(per_day), "period": "DAY"} if per_day else None,
+                opts=self._child(),
+            )
+            for key_name in plan_args["keys"]:
+                key = aws.apigateway.ApiKey(
+                    f"{self._name}-{key_name}",
+                    description=f"API key {key_name} of usage plan {plan_name}",
+                    opts=self._child(),
+                )
+                aws.apigateway.UsagePlanKey(
+                    f"{self._name}-{key_name}",
+                    usage_plan_id=plan.id,
+                    key_id=key.id,
+                    key_type="API_KEY",
+                    opts=self._child(),
+                )
+                keys[key_name] = key
+        return keys
+
+
+def check_timeout(mode: str, seconds: float | None) -> int:
+    """Return the integration timeout in seconds; raises ValueError if the transfer mode does not allow it."""
+    _checks.one_of("response_transfer_mode", mode, TRANSFER_MODES)
+    longest = STREAM_SECONDS if mode == "STREAM" else BUFFERED_SECONDS
+    if seconds is None:
+        return min(300, longest)
+    return _checks.whole("timeout_seconds", seconds, low=1, high=longest, unit=f"s with {mode} responses")
+
+
+def check_usage_plans(field: str, plans: Mapping[str, UsagePlanArgs]) -> None:
+    """Check that there is a key and that each is in one plan only; raises ValueError otherwise."""
+    owner: dict[str, str] = {}
+    for plan, plan_args in plans.items():
+        for key in plan_args["keys"]:
+            if key in owner:
+                raise ValueError(
+                    f"{field}.{plan}.keys: {key!r} is in plan {owner[key]} already; nearest valid value: {key}-{plan}"
+                )
+            owner[key] = plan
+    if not owner:
+        raise ValueError(f"{field}: has no API key, so nobody could call the API; nearest valid value: one key")

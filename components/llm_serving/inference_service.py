@@ -1,0 +1,141 @@
+"""One model behind one address in the cluster: pods of its runtime that fetch their weights from the model bucket."""
+
+from pathlib import Path
+from typing import NotRequired, TypedDict
+
+import pulumi
+import pulumi_aws as aws
+import pulumi_kubernetes as kubernetes
+
+from llm_serving import _checks, _iam, _values
+from llm_serving.runtimes import RUNTIMES
+from llm_serving.runtimes.launch import PORT, ServiceSpec
+
+CHART = Path(__file__).parent / "charts" / "inference-service"
+
+
+class InferenceServiceArgs(TypedDict):
+    """Arguments of `InferenceService`."""
+
+    cluster_name: pulumi.Input[str]
+    """EKS cluster to run in."""
+    namespace: pulumi.Input[str]
+    """Kubernetes namespace, which exists already."""
+    model: str
+    """Name of the model, which the service, its pods and its service account share."""
+    revision: str
+    """Revision of the weights: the folder models/<model>/<revision> of the bucket."""
+    weight_gb: float
+    """Size of the model's files in GB (10^9 bytes)."""
+    bucket_name: pulumi.Input[str]
+    """Model bucket."""
+    model_read_policy: pulumi.Input[str]
+    """IAM policy, as JSON, that reads the model's prefix: `ModelBucket.read_policy`."""
+    image: pulumi.Input[str]
+    """Image of the runtime, by digest."""
+    loader_image: pulumi.Input[str]
+    """Image of the model loader, by digest."""
+    pool: str
+    """GPU pool to run in."""
+    max_input_tokens: int
+    """Longest prompt in tokens."""
+    max_total_tokens: int
+    """Longest prompt and answer together in tokens."""
+    runtime: NotRequired[str]
+    """What serves the model. Default: tgi."""
+    replicas: NotRequired[int]
+    """Pods. Default: 1."""
+    gpus: NotRequired[int]
+    """GPUs of each pod, 1 to 8. Default: 1."""
+    max_concurrent_requests: NotRequired[int]
+    """Requests in a pod at once; the next is refused with 429. Default: 128."""
+    cpu_millicores: NotRequired[int]
+    """CPU that a pod asks for, in thousandths of a core. Default: 2000."""
+    memory_mib: NotRequired[int]
+    """Memory of a pod in MiB, asked for and limited to. Default: 8192."""
+
+
+class InferenceService(pulumi.ComponentResource):
+    """A model served by an inference runtime on GPU nodes, with a role that reads this model's weights only.
+
+    Raises ValueError at construction for an unknown runtime, limits that the runtime would refuse at its start, or a
+    number out of range.
+    """
+
+    url: pulumi.Output[str]
+    """Base address in the cluster, known when the service answers."""
+    role_arn: pulumi.Output[str]
+    """ARN of the pods' role."""
+
+    def __init__(self, name: str, args: InferenceServiceArgs, opts: pulumi.ResourceOptions | None = None):
+        super().__init__("llm-serving:index:InferenceService", name, {}, opts)
+        self._name = name
+        runtime = RUNTIMES[_checks.one_of("runtime", args.get("runtime", "tgi"), RUNTIMES)]
+        spec = ServiceSpec(
+            model=args["model"],
+            weight_gb=args["weight_gb"],
+            gpus=_checks.whole("gpus", args.get("gpus", 1), low=1, high=8),
+            max_input_tokens=int(args["max_input_tokens"]),
+            max_total_tokens=int(args["max_total_tokens"]),
+            max_concurrent_requests=int(args.get("max_concurrent_requests", 128)),
+        )
+        launch = runtime.launch(spec)
+        prefix = weights_prefix(args["model"], args["revision"])
+        values = _values.inference_service(
+            spec=spec,
+            launch=launch,
+            image=args["image"],
+            loader_image=args["loader_image"],
+            weights=pulumi.Output.concat("s3://", args["bucket_name"], "/", prefix),
+            replicas=_checks.whole("replicas", args.get("replicas", 1), low=1, high=1000),
+            cpu_millicores=int(args.get("cpu_millicores", 2000)),
+            memory_mib=int(args.get("memory_mib", 8192)),
+            pool=args["pool"],
+        )
+        association = self._identity(args)
+        chart = kubernetes.helm.v4.Chart(
+            name,
+            chart=str(CHART),
+            name=args["model"],
+            namespace=args["namespace"],
+            values=values,
+            # A pod gets its role's credentials when it starts, or never.
+            opts=self._child(association),
+        )
+        self.url = pulumi.Output.all(args["namespace"], chart.resources).apply(
+            lambda known: service_url(args["model"], known[0])
+        )
+        self.register_outputs({"url": self.url, "roleArn": self.role_arn})
+
+    def _child(self, *depends_on: pulumi.Resource) -> pulumi.ResourceOptions:
+        return pulumi.ResourceOptions(parent=self, depends_on=list(depends_on))
+
+    def _identity(self, args: InferenceServiceArgs) -> aws.eks.PodIdentityAssociation:
+        role = aws.iam.Role(
+            f"{self._name}-pods",
+            description=f"Pods that serve {args['model']}",
+            assume_role_policy=_iam.pod_identity_trust(),
+            opts=self._child(),
+        )
+        policy = aws.iam.RolePolicy(
+            f"{self._name}-weights", role=role.name, policy=args["model_read_policy"], opts=self._child()
+        )
+        self.role_arn = role.arn
+        return aws.eks.PodIdentityAssociation(
+            f"{self._name}-pods",
+            cluster_name=args["cluster_name"],
+            namespace=args["namespace"],
+            service_account=args["model"],
+            role_arn=role.arn,
+            opts=self._child(policy),
+        )
+
+
+def weights_prefix(model: str, revision: str) -> str:
+    """Return where a model's revision lies in the model bucket."""
+    return f"models/{model}/{revision}"
+
+
+def service_url(model: str, namespace: str) -> str:
+    """Return the address of a model's service in the cluster. It is known before the service is there."""
+    return f"http://{model}.{namespace}.svc.cluster.local:{PORT}"

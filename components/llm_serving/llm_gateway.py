@@ -1,0 +1,203 @@
+"""The LLM gateway: its pods, the load balancer in front of them, and how it reaches the cache."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NotRequired, TypedDict
+
+import pulumi
+import pulumi_aws as aws
+import pulumi_kubernetes as kubernetes
+
+from llm_serving import _checks, _values, taints
+
+CHART = Path(__file__).parent / "charts" / "llm-gateway"
+PORT = 8080
+HEALTH_PATH = "/health/ready"
+DEREGISTRATION_SECONDS = 30
+"""How long the load balancer keeps connections of a pod that goes. The gateway drains its requests itself; a pod that
+is gone for good should not hold a rollout up for the 300 s that are AWS's default."""
+
+
+class ModelRouteArgs(TypedDict):
+    """Where a model is served."""
+
+    url: str
+    """Base address of its inference service."""
+    timeout_seconds: NotRequired[int]
+    """Longest wait for an answer, 1 to 900. Default: 300."""
+    revision: NotRequired[str]
+    """Revision of its weights: answers cached for another one are not used."""
+
+
+class LlmGatewayArgs(TypedDict):
+    """Arguments of `LlmGateway`."""
+
+    vpc_id: pulumi.Input[str]
+    """VPC of the cluster."""
+    subnet_ids: pulumi.Input[Sequence[str]]
+    """Private subnets for the load balancer."""
+    cluster_security_group_id: pulumi.Input[str]
+    """Security group of the pods."""
+    namespace: pulumi.Input[str]
+    """Kubernetes namespace, which exists already."""
+    image: pulumi.Input[str]
+    """Image of the gateway, by digest."""
+    models: Mapping[str, ModelRouteArgs]
+    """Models by the name that requests give."""
+    cache_url: pulumi.Input[str]
+    """Where and how to connect to the cache, as in rediss://:TOKEN@HOST:PORT/0."""
+    cache_enabled: NotRequired[bool]
+    """Whether answers come from the cache. Default: true."""
+    cache_ttl_seconds: NotRequired[int]
+    """How long an answer is kept. Default: 3600."""
+    replicas: NotRequired[int]
+    """Pods. Default: 2."""
+    cpu_millicores: NotRequired[int]
+    """CPU that a pod asks for, in thousandths of a core. Default: 500."""
+    memory_mib: NotRequired[int]
+    """Memory of a pod in MiB, asked for and limited to. Default: 256."""
+    deletion_protection: NotRequired[bool]
+    """Whether AWS refuses to delete the load balancer. Default: true."""
+
+
+class LlmGateway(pulumi.ComponentResource):
+    """Gateway pods behind an internal network load balancer that API Gateway reaches through a VPC link.
+
+    The load balancer, target group and listener exist before the pods; a TargetGroupBinding joins them. Raises
+    ValueError at construction for a number out of range or a gateway without models.
+    """
+
+    load_balancer_arn: pulumi.Output[str]
+    """ARN of the load balancer, known once it listens."""
+    load_balancer_dns_name: pulumi.Output[str]
+    """Host name of the load balancer."""
+    target_group_arn: pulumi.Output[str]
+    """ARN of the target group of the gateway's pods."""
+
+    def __init__(self, name: str, args: LlmGatewayArgs, opts: pulumi.ResourceOptions | None = None):
+        super().__init__("llm-serving:index:LlmGateway", name, {}, opts)
+        self._name = name
+        if not args["models"]:
+            raise ValueError("models: is empty, so the gateway would have nowhere to send a request")
+        _checks.whole("replicas", args.get("replicas", 2), low=1, high=100)
+        balancer = self._load_balancer(args)
+        targets = aws.lb.TargetGroup(
+            f"{name}-pods",
+            vpc_id=args["vpc_id"],
+            target_type="ip",
+            protocol="TCP",
+            port=PORT,
+            deregistration_delay=DEREGISTRATION_SECONDS,
+            health_check={
+                "protocol": "HTTP",
+                "path": HEALTH_PATH,
+                "port": "traffic-port",
+                "interval": 10,
+                "timeout": 5,
+                "healthy_threshold": 2,
+                "unhealthy_threshold": 2,
+                "matcher": "200",
+            },
+            opts=self._child(),
+        )
+        listener = aws.lb.Listener(
+            f"{name}-http",
+            load_balancer_arn=balancer.arn,
+            protocol="TCP",
+            port=80,
+            default_actions=[{"type": "forward", "target_group_arn": targets.arn}],
+            opts=self._child(),
+        )
+        self._pods(args, targets, listener)
+        self.load_balancer_arn = listener.load_balancer_arn
+        self.load_balancer_dns_name = balancer.dns_name
+        self.target_group_arn = targets.arn
+        self.register_outputs(
+            {
+                "loadBalancerArn": self.load_balancer_arn,
+                "loadBalancerDnsName": self.load_balancer_dns_name,
+                "targetGroupArn": self.target_group_arn,
+            }
+        )
+
+    def _child(self, *depends_on: pulumi.Resource) -> pulumi.ResourceOptions:
+        return pulumi.ResourceOptions(parent=self, depends_on=list(depends_on))
+
+    def _load_balancer(self, args: LlmGatewayArgs) -> aws.lb.LoadBalancer:
+        group = aws.ec2.SecurityGroup(
+            f"{self._name}-balancer",
+            description="Load balancer of the LLM gateway",
+            vpc_id=args["vpc_id"],
+            tags={"Name": f"{self._name}-balancer"},
+            opts=self._child(),
+        )
+        rules: list[pulumi.Resource] = [
+            aws.vpc.SecurityGroupEgressRule(
+                f"{self._name}-balancer-to-pods",
+                description="To the gateway's pods",
+                security_group_id=group.id,
+                referenced_security_group_id=args["cluster_security_group_id"],
+                ip_protocol="tcp",
+                from_port=PORT,
+                to_port=PORT,
+                opts=self._child(),
+            ),
+            aws.vpc.SecurityGroupIngressRule(
+                f"{self._name}-pods-from-balancer",
+                description="LLM gateway from its load balancer",
+                security_group_id=args["cluster_security_group_id"],
+                referenced_security_group_id=group.id,
+                ip_protocol="tcp",
+                from_port=PORT,
+                to_port=PORT,
+                opts=self._child(),
+            ),
+        ]
+        return aws.lb.LoadBalancer(
+            f"{self._name}-nlb",
+            load_balancer_type="network",
+            internal=True,
+            subnets=args["subnet_ids"],
+            security_groups=[group.id],
+            # The only way in is API Gateway's VPC link, whose addresses no rule could name.
+            enforce_security_group_inbound_rules_on_private_link_traffic="off",
+            enable_cross_zone_load_balancing=True,
+            enable_deletion_protection=args.get("deletion_protection", True),
+            tags={"Name": self._name},
+            opts=self._child(*rules),
+        )
+
+    def _pods(self, args: LlmGatewayArgs, targets: aws.lb.TargetGroup, listener: aws.lb.Listener) -> None:
+        secret = kubernetes.core.v1.Secret(
+            f"{self._name}-cache",
+            metadata={"name": "llm-gateway-cache", "namespace": args["namespace"]},
+            type="Opaque",
+            string_data={"url": pulumi.Output.secret(args["cache_url"])},
+            opts=self._child(),
+        )
+        values = _values.llm_gateway(
+            image=args["image"],
+            replicas=int(args.get("replicas", 2)),
+            cpu_millicores=int(args.get("cpu_millicores", 500)),
+            memory_mib=int(args.get("memory_mib", 256)),
+            models={model: _route(route) for model, route in args["models"].items()},
+            cache_enabled=args.get("cache_enabled", True),
+            cache_ttl_seconds=int(args.get("cache_ttl_seconds", 3600)),
+            cache_secret_name="llm-gateway-cache",  # noqa: S106 - the name of a secret
+            target_group_arn=targets.arn,
+            node_pool=taints.SYSTEM_POOL,
+        )
+        # Targets of a group that no listener uses are never found healthy, and the rollout would wait for them.
+        kubernetes.helm.v4.Chart(
+            self._name,
+            chart=str(CHART),
+            name="llm-gateway",
+            namespace=args["namespace"],
+            values=values,
+            opts=self._child(secret, listener),
+        )
+
+
+def _route(args: ModelRouteArgs) -> dict[str, str | int]:
+    timeout = _checks.whole("timeout_seconds", args.get("timeout_seconds", 300), low=1, high=900, unit="s")
+    return {"url": args["url"], "timeout_seconds": timeout, "revision": args.get("revision", "")}

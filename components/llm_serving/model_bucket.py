@@ -1,0 +1,162 @@
+"""The bucket that holds model weights: `models/<name>/<revision>/...` and a manifest written last."""
+
+from typing import NotRequired, TypedDict
+
+import pulumi
+import pulumi_aws as aws
+
+from llm_serving import _checks, _iam
+from llm_serving._keys import encryption_key
+
+
+class ModelBucketArgs(TypedDict):
+    """Arguments of `ModelBucket`."""
+
+    bucket_name: NotRequired[str]
+    """Name of the bucket. Default: chosen by Pulumi."""
+    kms_key_arn: NotRequired[pulumi.Input[str]]
+    """Key that encrypts the objects. Default: a key of the bucket's own, rotated every year."""
+    require_tls: NotRequired[bool]
+    """Whether requests without TLS 1.2 are refused. Default: true; turn off only for an endpoint without TLS."""
+    noncurrent_version_days: NotRequired[int]
+    """Days that a replaced or deleted object can be brought back. Default: 30."""
+    force_destroy: NotRequired[bool]
+    """Whether destroying the bucket deletes the models in it. Default: false."""
+    protect: NotRequired[bool]
+    """Whether Pulumi refuses to delete or replace the bucket. Default: true."""
+
+
+class ModelBucket(pulumi.ComponentResource):
+    """A private, versioned, encrypted bucket for model weights. Raises ValueError for a lifetime out of range."""
+
+    bucket_name: pulumi.Output[str]
+    """Name of the bucket, known when every setting of it is in place."""
+    bucket_arn: pulumi.Output[str]
+    """ARN of the bucket."""
+    kms_key_arn: pulumi.Output[str]
+    """ARN of the key that encrypts the objects."""
+
+    def __init__(self, name: str, args: ModelBucketArgs, opts: pulumi.ResourceOptions | None = None):
+        super().__init__("llm-serving:index:ModelBucket", name, {}, opts)
+        self._name = name
+        days = _checks.whole(
+            "noncurrent_version_days", args.get("noncurrent_version_days", 30), low=1, high=3650, unit="days"
+        )
+        protect = args.get("protect", True)
+        given_key = args.get("kms_key_arn")
+        if given_key is None:
+            given_key = encryption_key(f"{name}-key", f"Model weights in {name}", parent=self).arn
+        self.kms_key_arn = pulumi.Output.from_input(given_key)
+        bucket = aws.s3.Bucket(
+            f"{name}-bucket",
+            bucket=args.get("bucket_name"),
+            force_destroy=args.get("force_destroy", False),
+            opts=pulumi.ResourceOptions(parent=self, protect=protect),
+        )
+        self.bucket_arn = bucket.arn
+        settings = self._guard(bucket, require_tls=args.get("require_tls", True))
+        settings.extend(self._keep(bucket, days))
+        self.bucket_name = pulumi.Output.all(bucket.bucket, *[setting.id for setting in settings]).apply(
+            lambda values: str(values[0])
+        )
+        self.register_outputs(
+            {
+                "bucketName": self.bucket_name,
+                "bucketArn": self.bucket_arn,
+                "kmsKeyArn": self.kms_key_arn,
+            }
+        )
+
+    def read_policy(self, prefix: str) -> pulumi.Output[str]:
+        """Return the IAM policy, as JSON, that reads the objects under `prefix` and nothing else.
+
+        Raises ValueError for a prefix that is empty or has a slash at either end: it would grant more than it says.
+        """
+        if not prefix or prefix != prefix.strip("/"):
+            raise ValueError(
+                f"prefix: {prefix!r} must not be empty or begin or end with a slash;"
+                f" nearest valid value: {prefix.strip('/') or 'models'}"
+            )
+        return pulumi.Output.all(self.bucket_arn, self.kms_key_arn).apply(
+            lambda values: _iam.model_read(values[0], prefix, values[1])
+        )
+
+    def _child(self, *depends_on: pulumi.Resource) -> pulumi.ResourceOptions:
+        return pulumi.ResourceOptions(parent=self, depends_on=list(depends_on))
+
+    def _guard(self, bucket: aws.s3.Bucket, *, require_tls: bool) -> list[pulumi.CustomResource]:
+        """Keep the public out, give every object one owner, and encrypt all of them."""
+        block = aws.s3.BucketPublicAccessBlock(
+            f"{self._name}-public-access",
+            bucket=bucket.bucket,
+            block_public_acls=True,
+            block_public_policy=True,
+            ignore_public_acls=True,
+            restrict_public_buckets=True,
+            opts=self._child(),
+        )
+        settings: list[pulumi.CustomResource] = [
+            block,
+            aws.s3.BucketOwnershipControls(
+                f"{self._name}-ownership",
+                bucket=bucket.bucket,
+                rule={"object_ownership": "BucketOwnerEnforced"},
+                opts=self._child(),
+            ),
+            aws.s3.BucketServerSideEncryptionConfiguration(
+                f"{self._name}-encryption",
+                bucket=bucket.bucket,
+                rules=[
+                    {
+                        "apply_server_side_encryption_by_default": {
+                            "sse_algorithm": "aws:kms",
+                            "kms_master_key_id": self.kms_key_arn,
+                        },
+                        # One data key for many objects: a model of hundreds of files costs a handful of KMS calls.
+                        "bucket_key_enabled": True,
+                    }
+                ],
+                opts=self._child(),
+            ),
+        ]
+        if require_tls:
+            # S3 refuses two changes of one bucket's access at once, hence after the block.
+            settings.append(
+                aws.s3.BucketPolicy(
+                    f"{self._name}-policy",
+                    bucket=bucket.bucket,
+                    policy=bucket.arn.apply(_iam.tls_only),
+                    opts=self._child(block),
+                )
+            )
+        return settings
+
+    def _keep(self, bucket: aws.s3.Bucket, noncurrent_days: int) -> list[pulumi.CustomResource]:
+        """Keep replaced objects for a while, and nothing for ever by accident."""
+        versioning = aws.s3.BucketVersioning(
+            f"{self._name}-versioning",
+            bucket=bucket.bucket,
+            versioning_configuration={"status": "Enabled"},
+            opts=self._child(),
+        )
+        lifecycle = aws.s3.BucketLifecycleConfiguration(
+            f"{self._name}-lifecycle",
+            bucket=bucket.bucket,
+            rules=[
+                {
+                    "id": "expire-noncurrent-versions",
+                    "status": "Enabled",
+                    "filter": {"prefix": ""},
+                    "noncurrent_version_expiration": {"noncurrent_days": noncurrent_days},
+                },
+                {
+                    "id": "abort-incomplete-uploads",
+                    "status": "Enabled",
+                    "filter": {"prefix": ""},
+                    "abort_incomplete_multipart_upload": {"days_after_initiation": 7},
+                },
+            ],
+            # A rule about noncurrent versions means nothing before there are versions.
+            opts=self._child(versioning),
+        )
+        return [versioning, lifecycle]

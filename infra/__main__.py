@@ -1,0 +1,21 @@
+"""The Pulumi program's entry: settings in, an environment out."""
+
+import pulumi
+from pulumi.runtime.config import CONFIG, get_config_env
+
+from infra.environment import Environment
+from infra.problems import SettingsError
+from infra.settings import load
+
+
+def main() -> None:
+    """Create the environment of this stack; ends with one line for each problem of its settings, and no traceback."""
+    try:
+        settings = load({**get_config_env(), **CONFIG.get()})
+    except SettingsError as error:
+        raise pulumi.RunError(f"stack {pulumi.get_stack()} cannot be used:\n" + "\n".join(error.problems)) from None
+    for name, value in Environment(settings).outputs.items():
+        pulumi.export(name, value)
+
+
+main()

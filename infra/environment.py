@@ -1,0 +1,265 @@
+"""Wires the components of one stack into an environment."""
+
+from typing import Any
+
+import pulumi
+import pulumi_aws as aws
+import pulumi_kubernetes as kubernetes
+
+from infra import providers
+from infra.settings import GpuPoolSettings, ImageSettings, Settings, SystemPoolSettings, UsagePlanSettings
+from llm_serving import (
+    ApiGateway,
+    ApiGatewayArgs,
+    ExistingNetworkArgs,
+    GpuCluster,
+    InferenceService,
+    LlmGateway,
+    ModelBucket,
+    ModelBucketArgs,
+    Network,
+    NodePoolArgs,
+    SemanticCache,
+    UsagePlanArgs,
+)
+from llm_serving.inference_service import service_url, weights_prefix
+from llm_serving.runtimes import RUNTIMES
+
+KUBERNETES_NAMESPACE = "llm-serving"
+
+
+class Environment:
+    """All that one stack has. `outputs` is what it exports."""
+
+    def __init__(self, settings: Settings):
+        self._settings = settings
+        self._cluster_name = settings.cluster.name or f"{pulumi.get_project()}-{pulumi.get_stack()}"
+        self._aws = providers.aws_provider(settings)
+        self._on_aws = pulumi.ResourceOptions(providers=[self._aws])
+        self._network = self._create_network()
+        self._bucket = self._create_bucket()
+        self._cluster = self._create_cluster()
+        self._cache = self._create_cache()
+        self._kubernetes = providers.kubernetes_provider(
+            self._cluster.kubeconfig, self._cluster_name, parent=self._cluster
+        )
+        self._namespace = self._create_namespace()
+        for name in settings.models:
+            self._create_service(name)
+        self._gateway = self._create_gateway()
+        self._api = self._create_api()
+        self.outputs: dict[str, pulumi.Output[Any]] = {
+            "apiGatewayUrl": self._api.url,
+            "apiKeys": self._api.api_keys,
+            "modelBucketName": self._bucket.bucket_name,
+            "cacheEndpoint": pulumi.Output.concat(self._cache.endpoint, ":", self._cache.port.apply(str)),
+            "clusterName": self._cluster.cluster_name,
+            "kubeconfig": self._cluster.kubeconfig,
+        }
+
+    def _create_network(self) -> Network:
+        network = self._settings.network
+        if network.existing:
+            existing: ExistingNetworkArgs = {
+                "vpc_id": network.existing.vpc_id,
+                "private_subnet_ids": network.existing.private_subnet_ids,
+                "public_subnet_ids": network.existing.public_subnet_ids,
+            }
+            return Network("network", {"existing": existing}, self._on_aws)
+        return Network(
+            "network",
+            {
+                "availability_zones": network.availability_zones,
+                "cidr": network.cidr,
+                "cluster_name": self._cluster_name,
+                "flow_logs": network.flow_logs,
+                "flow_log_retention_days": self._settings.log_retention_days,
+                "interface_endpoints": network.interface_endpoints,
+                "nat_gateways": network.nat_gateways,
+            },
+            self._on_aws,
+        )
+
+    def _create_bucket(self) -> ModelBucket:
+        bucket = self._settings.model_bucket
+        args: ModelBucketArgs = {
+            "require_tls": bucket.require_tls,
+            "noncurrent_version_days": bucket.noncurrent_version_days,
+            "protect": self._settings.protect,
+            "force_destroy": not self._settings.protect,
+        }
+        if bucket.name:
+            args["bucket_name"] = bucket.name
+        return ModelBucket("models", args, self._on_aws)
+
+    def _create_cluster(self) -> GpuCluster:
+        cluster = self._settings.cluster
+        return GpuCluster(
+            "cluster",
+            {
+                "cluster_name": self._cluster_name,
+                "version": cluster.version,
+                "vpc_id": self._network.vpc_id,
+                "subnet_ids": self._network.private_subnet_ids,
+                "system_pool": _pool(cluster.system_pool),
+                "gpu_pools": {name: _pool(pool) for name, pool in cluster.gpu_pools.items()},
+                "service_cidr": cluster.service_cidr,
+                "public_access_cidrs": cluster.public_access_cidrs,
+                "access_entries": {
+                    name: {
+                        "principal_arn": entry.principal_arn,
+                        "policy": entry.policy,
+                        "namespaces": entry.namespaces,
+                    }
+                    for name, entry in cluster.access_entries.items()
+                },
+                "addon_versions": cluster.addon_versions,
+                "log_retention_days": self._settings.log_retention_days,
+                "deletion_protection": self._settings.protect,
+            },
+            # Nodes reach AWS through the NAT gateways and endpoints, to join the cluster and to leave it.
+            pulumi.ResourceOptions(providers=[self._aws], depends_on=[self._network]),
+        )
+
+    def _create_cache(self) -> SemanticCache:
+        cache = self._settings.cache
+        return SemanticCache(
+            "cache",
+            {
+                "vpc_id": self._network.vpc_id,
+                "subnet_ids": self._network.private_subnet_ids,
+                "client_security_group_id": self._cluster.cluster_security_group_id,
+                "node_type": cache.node_type,
+                "engine_version": cache.engine_version,
+                "replicas": cache.replicas,
+                "snapshot_retention_days": cache.snapshot_retention_days,
+                "protect": self._settings.protect,
+            },
+            self._on_aws,
+        )
+
+    def _create_namespace(self) -> kubernetes.core.v1.Namespace:
+        levels = dict.fromkeys(("enforce", "warn", "audit"), "restricted")
+        return kubernetes.core.v1.Namespace(
+            KUBERNETES_NAMESPACE,
+            metadata={
+                "name": KUBERNETES_NAMESPACE,
+                "labels": {f"pod-security.kubernetes.io/{mode}": level for mode, level in levels.items()},
+            },
+            opts=self._in_cluster_options(),
+        )
+
+    def _create_service(self, name: str) -> InferenceService:
+        model = self._settings.models[name]
+        return InferenceService(
+            name,
+            {
+                "cluster_name": self._cluster.cluster_name,
+                "namespace": self._namespace.metadata.name.apply(str),
+                "model": name,
+                "revision": model.revision,
+                "weight_gb": model.weight_gb,
+                "bucket_name": self._bucket.bucket_name,
+                "model_read_policy": self._bucket.read_policy(weights_prefix(name, model.revision)),
+                "image": self._image(RUNTIMES[model.runtime].repository, self._settings.images.tgi),
+                "loader_image": self._image("model-loader", self._settings.images.model_loader),
+                "pool": model.pool,
+                "runtime": model.runtime,
+                "replicas": model.replicas,
+                "gpus": model.gpus,
+                "max_input_tokens": model.max_input_tokens,
+                "max_total_tokens": model.max_total_tokens,
+                "max_concurrent_requests": model.max_concurrent_requests,
+                "cpu_millicores": model.cpu_millicores,
+                "memory_mib": model.memory_mib,
+            },
+            self._in_cluster_options(),
+        )
+
+    def _create_gateway(self) -> LlmGateway:
+        settings = self._settings
+        return LlmGateway(
+            "gateway",
+            {
+                "vpc_id": self._network.vpc_id,
+                "subnet_ids": self._network.private_subnet_ids,
+                "cluster_security_group_id": self._cluster.cluster_security_group_id,
+                "namespace": self._namespace.metadata.name.apply(str),
+                "image": self._image("llm-gateway", settings.images.llm_gateway),
+                "models": {
+                    name: {
+                        "url": service_url(name, KUBERNETES_NAMESPACE),
+                        "timeout_seconds": model.timeout_seconds,
+                        "revision": model.revision,
+                    }
+                    for name, model in settings.models.items()
+                },
+                "cache_url": self._cache.url,
+                "cache_enabled": settings.cache.enabled,
+                "cache_ttl_seconds": settings.cache.ttl_seconds,
+                "replicas": settings.gateway.replicas,
+                "cpu_millicores": settings.gateway.cpu_millicores,
+                "memory_mib": settings.gateway.memory_mib,
+                "deletion_protection": settings.protect,
+            },
+            self._in_cluster_options(),
+        )
+
+    def _create_api(self) -> ApiGateway:
+        api = self._settings.api_gateway
+        args: ApiGatewayArgs = {
+            "load_balancer_arn": self._gateway.load_balancer_arn,
+            "load_balancer_dns_name": self._gateway.load_balancer_dns_name,
+            "usage_plans": {name: _plan(plan) for name, plan in api.usage_plans.items()},
+            "response_transfer_mode": api.response_transfer_mode,
+            "requests_per_second": api.requests_per_second,
+            "burst": api.burst,
+            "log_retention_days": self._settings.log_retention_days,
+            "manage_account_role": api.manage_account_role,
+        }
+        if api.timeout_seconds is not None:
+            args["timeout_seconds"] = api.timeout_seconds
+        if api.url is not None:
+            args["url"] = api.url
+        return ApiGateway("api", args, self._on_aws)
+
+    def _in_cluster_options(self) -> pulumi.ResourceOptions:
+        """Return options of what runs in the cluster: made after its nodes and add-ons, and so deleted before them."""
+        return pulumi.ResourceOptions(providers=[self._aws, self._kubernetes], depends_on=[self._cluster])
+
+    def _image(self, repository: str, image: ImageSettings) -> pulumi.Output[str]:
+        """Return an image of this account's registry by digest, looking its tag up where it has one."""
+        aws_settings = self._settings.aws
+        name = f"{aws_settings.account_id}.dkr.ecr.{aws_settings.region}.amazonaws.com/{repository}"
+        if image.digest:
+            return pulumi.Output.from_input(f"{name}@{image.digest}")
+        found = aws.ecr.get_image_output(
+            repository_name=repository, image_tag=image.tag, opts=pulumi.InvokeOptions(provider=self._aws)
+        )
+        return pulumi.Output.concat(name, "@", found.image_digest)
+
+
+def _pool(pool: SystemPoolSettings | GpuPoolSettings) -> NodePoolArgs:
+    args: NodePoolArgs = {
+        "instance_types": pool.instance_types,
+        "min_size": pool.min_size,
+        "desired_size": pool.desired_size,
+        "max_size": pool.max_size,
+        "ami_type": pool.ami_type,
+        "disk_gb": pool.disk_gb,
+        "capacity_type": pool.capacity_type,
+    }
+    if pool.release_version:
+        args["release_version"] = pool.release_version
+    return args
+
+
+def _plan(plan: UsagePlanSettings) -> UsagePlanArgs:
+    args: UsagePlanArgs = {
+        "keys": plan.keys,
+        "requests_per_second": plan.requests_per_second,
+        "burst": plan.burst,
+    }
+    if plan.requests_per_day is not None:
+        args["requests_per_day"] = plan.requests_per_day
+    return args

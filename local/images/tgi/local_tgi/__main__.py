@@ -1,0 +1,126 @@
+"""`python -m local_tgi [OPTIONS]`: the launcher. Loads the model, then serves; on SIGTERM finishes what runs."""
+
+import asyncio
+import ipaddress
+import json
+import logging
+import os
+import signal
+import sys
+from datetime import UTC, datetime
+
+from aiohttp import web
+
+from local_tgi.arguments import Arguments, ArgumentValidationError, UsageError, parse
+from local_tgi.engine import EchoEngine, Engine
+from local_tgi.llama import LlamaEngine, NoModelError, find_model
+from local_tgi.options import OPTIONS
+from local_tgi.router import Router
+from local_tgi.server import application
+
+_log = logging.getLogger("text_generation_router")
+
+
+class _JsonFormatter(logging.Formatter):
+    """The log lines of --json-output."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One JSON object."""
+        message = record.getMessage()
+        if record.exc_info:
+            message += "\n" + self.formatException(record.exc_info)
+        return json.dumps(
+            {
+                "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds"),
+                "level": record.levelname,
+                "message": message,
+                "target": record.name,
+            }
+        )
+
+
+def main() -> int:
+    """Runs the launcher; returns its exit status."""
+    if "--help" in sys.argv[1:]:
+        print("Usage: text-generation-launcher [OPTIONS]\n\nOptions:")
+        print("\n".join(f"      {option.usage}" for option in OPTIONS))
+        return 0
+    try:
+        arguments = parse(sys.argv[1:], os.environ)
+    except UsageError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except ArgumentValidationError as error:
+        print(error, file=sys.stderr)
+        return 1
+    _configure_log(arguments)
+    try:
+        return asyncio.run(_serve(arguments))
+    except NoModelError as error:
+        _log.error("%s", error)
+        return 1
+    finally:
+        # llama.cpp's threads don't end by themselves, and nothing of them is worth waiting for.
+        logging.shutdown()
+
+
+def _configure_log(arguments: Arguments) -> None:
+    handler = logging.StreamHandler(sys.stdout)
+    plain = logging.Formatter("%(asctime)s  %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S%z")
+    handler.setFormatter(_JsonFormatter() if arguments.json_output else plain)
+    logging.basicConfig(level=os.environ.get("LOG_LEVEL", "info").upper(), handlers=[handler])
+
+
+async def _serve(arguments: Arguments) -> int:
+    # Taken over first: a pod may be told to stop while its model still loads.
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    engine = await _engine(arguments)
+    # Cancelled with their client: what nobody reads any more frees its slot.
+    runner = web.AppRunner(
+        application(Router(arguments, engine)),
+        access_log=None,
+        handler_cancellation=True,
+        shutdown_timeout=arguments.graceful_termination_timeout,
+    )
+    await runner.setup()
+    await web.TCPSite(runner, _address(arguments.hostname), arguments.port, backlog=1024).start()
+    _log.info("Connected on port %d", arguments.port)
+    await stop.wait()
+    _log.info("signal received, starting graceful shutdown")
+    # Closes the port and idle connections, and waits for the requests that run.
+    await runner.cleanup()
+    await engine.close()
+    return 0
+
+
+async def _engine(arguments: Arguments) -> Engine:
+    if os.environ.get("LOCAL_ENGINE") == "echo":
+        return EchoEngine(
+            int(os.environ.get("LOCAL_ECHO_TOKENS", "16")),
+            float(os.environ.get("LOCAL_ECHO_SECONDS_PER_TOKEN", "0")),
+        )
+    model = find_model(arguments.model_id)
+    _log.info("Loading %s", model)
+    engine = await LlamaEngine.load(
+        model, slots=arguments.max_batch_size, context_tokens=arguments.max_batch_total_tokens
+    )
+    _log.info("Model ready: %d slots, %d tokens", arguments.max_batch_size, arguments.max_batch_total_tokens)
+    return engine
+
+
+def _address(hostname: str) -> str:
+    try:
+        return str(ipaddress.ip_address(hostname))
+    except ValueError:
+        # In a pod HOSTNAME is the pod's name unless --hostname is given.
+        _log.warning("Invalid hostname, defaulting to 0.0.0.0")
+        return "0.0.0.0"  # noqa: S104  a pod's own network namespace
+
+
+if __name__ == "__main__":
+    status = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

@@ -1,0 +1,133 @@
+"""InferenceService: exact chart values from its limits, and a role that reads one model."""
+
+import json
+from typing import Any
+
+import pytest
+
+from llm_serving import InferenceService
+from llm_serving.inference_service import InferenceServiceArgs
+from tests.recording import Recording, record
+
+CHART = "kubernetes:helm.sh/v4:Chart"
+
+
+def service(**args: Any) -> Recording:
+    given: dict[str, Any] = {
+        "cluster_name": "llm",
+        "namespace": "llm-serving",
+        "model": "tiny",
+        "revision": "1",
+        "weight_gb": 10,
+        "bucket_name": "weights",
+        "model_read_policy": "{}",
+        "image": "registry.example/tgi@sha256:1",
+        "loader_image": "registry.example/model-loader@sha256:2",
+        "pool": "l4",
+        "max_input_tokens": 1000,
+        "max_total_tokens": 2000,
+        **args,
+    }
+    return record(lambda: InferenceService("s", InferenceServiceArgs(**given)))
+
+
+def test_every_resource() -> None:
+    assert service().types() == {
+        "llm-serving:index:InferenceService": 1,
+        "aws:iam/role:Role": 1,
+        "aws:iam/rolePolicy:RolePolicy": 1,
+        "aws:eks/podIdentityAssociation:PodIdentityAssociation": 1,
+        CHART: 1,
+    }
+
+
+def test_chart_values() -> None:
+    chart = service(replicas=2, max_concurrent_requests=64, cpu_millicores=250, memory_mib=512).one(CHART, "s")
+    assert chart.inputs["name"] == "tiny"
+    assert chart.inputs["chart"].endswith("/charts/inference-service")
+    assert chart.inputs["values"] == {
+        "image": "registry.example/tgi@sha256:1",
+        "loader": {
+            "image": "registry.example/model-loader@sha256:2",
+            "source": "s3://weights/models/tiny/1",
+            "timeoutSeconds": 600,
+        },
+        "replicas": 2,
+        "args": [
+            *("--model-id", "/models/tiny"),
+            *("--hostname", "0.0.0.0"),
+            *("--port", "8080"),
+            *("--num-shard", "1"),
+            *("--max-input-tokens", "1000"),
+            *("--max-total-tokens", "2000"),
+            *("--max-concurrent-requests", "64"),
+            *("--usage-stats", "off"),
+            "--json-output",
+        ],
+        "env": {"HF_HUB_OFFLINE": "1"},
+        "healthPath": "/health",
+        # 10 GB through 125 MB/s, three times over, and the warm-up.
+        "startupSeconds": 240 + 120,
+        "terminationGracePeriodSeconds": 120,
+        "progressDeadlineSeconds": 900 + 600 + 240 + 360,
+        "gpus": 1,
+        "sharedMemoryMib": 0,
+        "modelVolumeMib": 11985,
+        "resources": {"requests": {"cpu": "250m", "memory": "512Mi"}, "limits": {"memory": "512Mi"}},
+        "nodeSelector": {"llm-serving/pool": "l4"},
+        "tolerations": [{"key": "nvidia.com/gpu", "operator": "Equal", "value": "present", "effect": "NoSchedule"}],
+    }
+    assert "s-pods" in chart.depends_on
+
+
+def test_sharded_models_get_shared_memory() -> None:
+    values = service(gpus=4).inputs(CHART, "s")["values"]
+    assert (values["gpus"], values["sharedMemoryMib"]) == (4, 4096)
+    assert values["args"][values["args"].index("--num-shard") + 1] == "4"
+
+
+def test_identity() -> None:
+    made = service(model_read_policy='{"Statement": []}')
+    assert made.inputs("aws:eks/podIdentityAssociation:PodIdentityAssociation", "s-pods") == {
+        "clusterName": "llm",
+        "namespace": "llm-serving",
+        "serviceAccount": "tiny",
+        "roleArn": "arn:aws:test:us-east-1:123456789012:role/s-pods",
+    }
+    trust = json.loads(made.inputs("aws:iam/role:Role", "s-pods")["assumeRolePolicy"])
+    assert trust["Statement"] == [
+        {
+            "Effect": "Allow",
+            "Principal": {"Service": "pods.eks.amazonaws.com"},
+            "Action": ["sts:AssumeRole", "sts:TagSession"],
+        }
+    ]
+    assert made.inputs("aws:iam/rolePolicy:RolePolicy", "s-weights")["policy"] == '{"Statement": []}'
+
+
+def test_outputs() -> None:
+    assert service().outputs["s"] == {
+        "url": "http://tiny.llm-serving.svc.cluster.local:8080",
+        "roleArn": "arn:aws:test:us-east-1:123456789012:role/s-pods",
+    }
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ({"runtime": "tgl"}, "runtime: 'tgl' is not one of tgi; nearest valid value: tgi"),
+        ({"gpus": 9}, "gpus: 9 is outside 1 to 8; nearest valid value: 8"),
+        ({"replicas": 0}, "replicas: 0 is outside 1 to 1000; nearest valid value: 1"),
+        (
+            {"max_total_tokens": 1000},
+            (
+                "tiny.max_total_tokens: 1000 leaves no room for an answer after max_input_tokens 1000;"
+                " nearest valid value: 1001"
+            ),
+        ),
+    ],
+)
+def test_refused(args: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the whole message is compared
+        service(**args)
+    assert str(caught.value) == message

@@ -1,0 +1,140 @@
+"""LlmGateway: a load balancer that only API Gateway reaches, its pods, and a cache URL that stays secret."""
+
+from typing import Any
+
+import pytest
+
+from llm_serving import LlmGateway
+from llm_serving.llm_gateway import LlmGatewayArgs
+from tests.recording import Recording, record
+
+ARN = "arn:aws:test:us-east-1:123456789012"
+CHART = "kubernetes:helm.sh/v4:Chart"
+URL = "rediss://:token@cache.example:6379/0"
+
+
+def gateway(**args: Any) -> Recording:
+    given: dict[str, Any] = {
+        "vpc_id": "vpc-1",
+        "subnet_ids": ["subnet-1", "subnet-2"],
+        "cluster_security_group_id": "sg-cluster",
+        "namespace": "llm-serving",
+        "image": "registry.example/llm-gateway@sha256:1",
+        "models": {"tiny": {"url": "http://tiny:8080", "timeout_seconds": 60, "revision": "1"}},
+        "cache_url": URL,
+        **args,
+    }
+    return record(lambda: LlmGateway("g", LlmGatewayArgs(**given)))
+
+
+def test_every_resource() -> None:
+    assert gateway().types() == {
+        "llm-serving:index:LlmGateway": 1,
+        "aws:ec2/securityGroup:SecurityGroup": 1,
+        "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule": 1,
+        "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule": 1,
+        "aws:lb/loadBalancer:LoadBalancer": 1,
+        "aws:lb/targetGroup:TargetGroup": 1,
+        "aws:lb/listener:Listener": 1,
+        "kubernetes:core/v1:Secret": 1,
+        CHART: 1,
+    }
+
+
+def test_load_balancer() -> None:
+    made = gateway()
+    balancer = made.one("aws:lb/loadBalancer:LoadBalancer", "g-nlb")
+    assert balancer.inputs == {
+        "loadBalancerType": "network",
+        "internal": True,
+        "subnets": ["subnet-1", "subnet-2"],
+        "securityGroups": ["g-balancer-id"],
+        "enforceSecurityGroupInboundRulesOnPrivateLinkTraffic": "off",
+        "enableCrossZoneLoadBalancing": True,
+        "enableDeletionProtection": True,
+        "tags": {"Name": "g"},
+    }
+    assert {"g-balancer-to-pods", "g-pods-from-balancer"} <= set(balancer.depends_on)
+    opened = made.inputs("aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule", "g-pods-from-balancer")
+    assert opened == {
+        "description": "LLM gateway from its load balancer",
+        "securityGroupId": "sg-cluster",
+        "referencedSecurityGroupId": "g-balancer-id",
+        "ipProtocol": "tcp",
+        "fromPort": 8080,
+        "toPort": 8080,
+    }
+
+
+def test_targets() -> None:
+    made = gateway()
+    assert made.inputs("aws:lb/targetGroup:TargetGroup", "g-pods") == {
+        "vpcId": "vpc-1",
+        "targetType": "ip",
+        "protocol": "TCP",
+        "port": 8080,
+        "deregistrationDelay": 30,
+        "healthCheck": {
+            "protocol": "HTTP",
+            "path": "/health/ready",
+            "port": "traffic-port",
+            "interval": 10,
+            "timeout": 5,
+            "healthyThreshold": 2,
+            "unhealthyThreshold": 2,
+            "matcher": "200",
+        },
+    }
+    assert made.inputs("aws:lb/listener:Listener", "g-http") == {
+        "loadBalancerArn": f"{ARN}:loadbalancer/g-nlb",
+        "protocol": "TCP",
+        "port": 80,
+        "defaultActions": [{"type": "forward", "targetGroupArn": f"{ARN}:targetgroup/g-pods"}],
+    }
+
+
+def test_chart_values() -> None:
+    chart = gateway(replicas=3, cpu_millicores=50, memory_mib=128, cache_ttl_seconds=60).one(CHART, "g")
+    assert chart.inputs["name"] == "llm-gateway"
+    assert chart.inputs["namespace"] == "llm-serving"
+    assert chart.inputs["chart"].endswith("/charts/llm-gateway")
+    assert chart.inputs["values"] == {
+        "image": "registry.example/llm-gateway@sha256:1",
+        "replicas": 3,
+        "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "128Mi"}},
+        "models": {"tiny": {"url": "http://tiny:8080", "timeout_seconds": 60, "revision": "1"}},
+        "cache": {"enabled": True, "ttlSeconds": 60, "secretName": "llm-gateway-cache"},
+        "targetGroupARN": f"{ARN}:targetgroup/g-pods",
+        "nodeSelector": {"llm-serving/pool": "system"},
+    }
+    assert {"g-cache", "g-http"} <= set(chart.depends_on)
+
+
+def test_cache_url_is_in_one_secret_and_nowhere_else() -> None:
+    made = gateway()
+    assert made.inputs("kubernetes:core/v1:Secret", "g-cache") == {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "llm-gateway-cache", "namespace": "llm-serving"},
+        "type": "Opaque",
+        "stringData": {"secret": {"url": URL}},
+    }
+    others = [each.inputs for each in made.resources if each.name != "g-cache"]
+    assert "rediss" not in str(others)
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ({"models": {}}, "models: is empty, so the gateway would have nowhere to send a request"),
+        ({"replicas": 0}, "replicas: 0 is outside 1 to 100; nearest valid value: 1"),
+        (
+            {"models": {"tiny": {"url": "http://tiny", "timeout_seconds": 901}}},
+            "timeout_seconds: 901 s is outside 1 to 900; nearest valid value: 900",
+        ),
+    ],
+)
+def test_refused(args: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the whole message is compared
+        gateway(**args)
+    assert str(caught.value) == message

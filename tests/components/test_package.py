@@ -1,0 +1,73 @@
+"""The package as other programs see it: what it exports, and the schema of its plugin."""
+
+import json
+from pathlib import Path
+from typing import Any, cast
+
+import pulumi
+from pulumi.provider.experimental.component import ComponentProvider
+
+import llm_serving
+
+COMPONENTS = Path(llm_serving.__file__).parents[1]
+
+
+def components() -> list[type[pulumi.ComponentResource]]:
+    exported = [cast(object, getattr(llm_serving, name)) for name in llm_serving.__all__]
+    return [each for each in exported if isinstance(each, type) and issubclass(each, pulumi.ComponentResource)]
+
+
+def schema() -> dict[str, Any]:
+    return json.loads(cast(str, ComponentProvider(components(), "llm-serving", None, "0.1.0").schema))
+
+
+def test_exports() -> None:
+    assert llm_serving.__all__ == sorted(llm_serving.__all__)
+    for component in components():
+        assert f"{component.__name__}Args" in llm_serving.__all__
+
+
+def test_plugin_serves_every_component() -> None:
+    main = (COMPONENTS / "__main__.py").read_text()
+    for component in components():
+        assert main.count(component.__name__) == 2, component
+    assert sorted(schema()["resources"]) == sorted(f"llm-serving:index:{each.__name__}" for each in components())
+
+
+def test_everything_is_described() -> None:
+    found = schema()
+    for token, resource in found["resources"].items():
+        assert resource["description"], token
+        for name, entry in {**resource["inputProperties"], **resource["properties"]}.items():
+            assert entry.get("description"), f"{token}.{name}"
+    for token, kind in found["types"].items():
+        for name, entry in kind["properties"].items():
+            assert entry.get("description"), f"{token}.{name}"
+
+
+def test_required_inputs_are_few() -> None:
+    required = {
+        token.rpartition(":")[2]: each.get("requiredInputs", []) for token, each in schema()["resources"].items()
+    }
+    assert required == {
+        "ApiGateway": ["loadBalancerArn", "loadBalancerDnsName", "usagePlans"],
+        "GpuCluster": ["clusterName", "subnetIds", "systemPool", "version", "vpcId"],
+        "InferenceService": [
+            "bucketName",
+            "clusterName",
+            "image",
+            "loaderImage",
+            "maxInputTokens",
+            "maxTotalTokens",
+            "model",
+            "modelReadPolicy",
+            "namespace",
+            "pool",
+            "revision",
+            "weightGb",
+        ],
+        "LlmGateway": ["cacheUrl", "clusterSecurityGroupId", "image", "models", "namespace", "subnetIds", "vpcId"],
+        "ModelBucket": [],
+        "Network": [],
+        "SemanticCache": ["clientSecurityGroupId", "nodeType", "subnetIds", "vpcId"],
+    }

@@ -1,0 +1,171 @@
+"""The whole program on every stack file: settings that load, one shape, the same resources in preview as for real."""
+
+import json
+from collections import Counter
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import yaml
+
+from infra.environment import Environment
+from infra.settings import Settings, load
+from tests.recording import Recording, record
+
+ROOT = Path(__file__).parents[2]
+STACKS = sorted(path.name.split(".")[1] for path in (ROOT / "stacks").glob("Pulumi.*.yaml"))
+SNAPSHOT = Path(__file__).parent / "urns.json"
+
+
+def config(stack: str) -> dict[str, str]:
+    """Return a stack file's config as the engine hands it to a program."""
+    content = yaml.safe_load((ROOT / "stacks" / f"Pulumi.{stack}.yaml").read_text())
+    values = cast(dict[str, Any], content["config"])
+    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
+
+
+def settings(stack: str) -> Settings:
+    return load(config(stack))
+
+
+@cache
+def run(stack: str, *, preview: bool = False) -> Recording:
+    return record(lambda: Environment(settings(stack)), preview=preview, stack=stack)
+
+
+def keys(made: Recording) -> list[str]:
+    return sorted(f"{each.type}::{each.name}" for each in made.resources)
+
+
+def test_stacks() -> None:
+    assert STACKS == ["dev", "local", "prod", "staging"]
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_preview_registers_what_an_update_does(stack: str) -> None:
+    planned = keys(run(stack, preview=True))
+    assert planned == keys(run(stack))
+    assert not [name for name, count in Counter(planned).items() if count > 1]
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_names_are_those_that_were_released(stack: str) -> None:
+    """A name that changes replaces its resource. Rewrite with `python -m tests.program.snapshot` and say why."""
+    assert keys(run(stack)) == json.loads(SNAPSHOT.read_text())[stack]
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_every_resource_names_its_parent_and_provider(stack: str) -> None:
+    made = run(stack)
+    for each in made.resources:
+        if each.type.startswith("pulumi:providers:"):
+            continue
+        own = each.type.startswith("llm-serving:")
+        assert own or each.parent or each.type == "kubernetes:core/v1:Namespace", each.name
+        if each.type.startswith("aws:"):
+            assert each.provider == "aws", each
+        if each.type.startswith("kubernetes:"):
+            assert "kubernetes" in each.provider, each
+        if not own and each.parent:
+            assert each.name.startswith(each.parent), each.name
+
+
+def test_stacks_have_one_shape() -> None:
+    """Sizes, zones and models differ; the kinds of resources do not, but for what a setting turns on."""
+    optional = {
+        "aws:s3/bucketPolicy:BucketPolicy",
+        "aws:ec2/securityGroup:SecurityGroup",
+        "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule",
+    }
+    shapes = {stack: set(run(stack).types()) - optional for stack in STACKS}
+    assert len({frozenset(shape) for shape in shapes.values()}) == 1, shapes
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_state_is_protected_everywhere_but_locally(stack: str) -> None:
+    made = run(stack)
+    safe = stack != "local"
+    assert made.one("aws:s3/bucket:Bucket", "models-bucket").protect is safe
+    assert made.one("aws:elasticache/replicationGroup:ReplicationGroup", "cache-group").protect is safe
+    assert made.inputs("eks:index:Cluster", "cluster")["deletionProtection"] is safe
+    assert made.inputs("aws:lb/loadBalancer:LoadBalancer", "gateway-nlb")["enableDeletionProtection"] is safe
+    assert made.inputs("aws:s3/bucket:Bucket", "models-bucket")["forceDestroy"] is not safe
+
+
+def test_providers_reach_one_account_and_tag_everything() -> None:
+    made = run("dev")
+    assert made.inputs("pulumi:providers:aws", "aws") == {
+        "region": "us-east-1",
+        "allowedAccountIds": '["111111111111"]',
+        "s3UsePathStyle": "false",
+        "defaultTags": json.dumps(
+            {"tags": {"environment": "dev", "pulumi:project": "llm-serving", "pulumi:stack": "dev"}}
+        ),
+        "skipCredentialsValidation": "false",
+        "skipRegionValidation": "true",
+    }
+    kubernetes = made.inputs("pulumi:providers:kubernetes", "kubernetes")
+    assert kubernetes["clusterIdentifier"] == "llm-serving-dev"
+    assert kubernetes["enableServerSideApply"] == "true"
+    assert set(kubernetes["kubeconfig"]) == {"secret"}
+
+
+def test_what_runs_in_the_cluster_goes_before_the_nodes() -> None:
+    made = run("local")
+    for type_, name in (
+        ("llm-serving:index:LlmGateway", "gateway"),
+        ("llm-serving:index:InferenceService", "smollm2-135m"),
+        ("kubernetes:core/v1:Namespace", "llm-serving"),
+    ):
+        depends_on = made.one(type_, name).depends_on
+        assert {"cluster-l4", "cluster-system", "cluster-coredns"} <= set(depends_on), (name, depends_on)
+
+
+def test_images_are_named_by_digest() -> None:
+    made = run("local")
+    assert ("aws:ecr/getImage:getImage", {"repositoryName": "tgi", "imageTag": "3.3.7"}) in made.calls
+    values = made.inputs("kubernetes:helm.sh/v4:Chart", "gateway")["values"]
+    assert values["image"] == "000000000000.dkr.ecr.us-east-1.amazonaws.com/llm-gateway@sha256:" + "0" * 64
+
+
+def test_a_digest_needs_no_lookup() -> None:
+    values = config("local")
+    images = json.loads(values["llm-serving:images"])
+    images["tgi"] = {"digest": "sha256:" + "a" * 64}
+    values["llm-serving:images"] = json.dumps(images)
+    made = record(lambda: Environment(load(values)), stack="local")
+    assert [arguments["repositoryName"] for token, arguments in made.calls if token.startswith("aws:ecr")] == [
+        "model-loader",
+        "llm-gateway",
+    ]
+    service = made.inputs("kubernetes:helm.sh/v4:Chart", "smollm2-135m")["values"]
+    assert service["image"].endswith("/tgi@sha256:" + "a" * 64)
+
+
+def test_outputs() -> None:
+    known: dict[str, Any] = {}
+
+    def program() -> None:
+        for name, output in Environment(settings("local")).outputs.items():
+            output.apply(lambda value, name=name: known.update({name: value}))
+
+    record(program, stack="local")
+    assert known == {
+        "apiGatewayUrl": "http://127.0.0.1:4566/restapis/api-api-id/llm/_user_request_",
+        "apiKeys": {"demo": "key-value"},
+        "modelBucketName": "models-bucket",
+        "cacheEndpoint": "cache.example:6379",
+        "clusterName": "llm-serving-local",
+        "kubeconfig": '{"clusters":[{"cluster":{"server":"https://cluster.example"}}]}',
+    }
+
+
+def test_existing_network() -> None:
+    values = config("local")
+    values["llm-serving:network"] = json.dumps(
+        {"existing": {"vpcId": "vpc-1", "privateSubnetIds": ["subnet-1", "subnet-2"]}}
+    )
+    made = record(lambda: Environment(load(values)), stack="local")
+    assert "aws:ec2/vpc:Vpc" not in made.types()
+    assert made.inputs("eks:index:Cluster", "cluster")["privateSubnetIds"] == ["subnet-1", "subnet-2"]
