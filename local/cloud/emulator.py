@@ -6,9 +6,11 @@ policies. So a call that it lacks is answered by putting our function in front o
 the call was decided by then, as for any other call.
 """
 
+import html
 import importlib
 import json
 import os
+import re
 import urllib.parse
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
+from xml.sax.saxutils import escape
 
 from local.addresses import REGION
 
@@ -136,6 +139,18 @@ def refusal(status: int, code: str, message: str) -> Response:
     """An error of a REST JSON protocol, in AWS's shape."""
     headers = {"Content-Type": "application/json", "x-amzn-ErrorType": code}
     return status, headers, json.dumps({"__type": code, "message": message}).encode()
+
+
+def extended(response: Response, tag: str, extra: Callable[[str], Mapping[str, Any]]) -> Response:
+    """An XML answer with further elements after each `tag`: those that `extra` gives for its text."""
+
+    def extend(found: re.Match[str]) -> str:
+        elements = extra(html.unescape(found[1]))
+        return found[0] + "".join(f"<{name}>{escape(str(value))}</{name}>" for name, value in elements.items())
+
+    status, headers, body = response
+    text = body if isinstance(body, str) else body.decode()
+    return status, headers, re.sub(f"<{tag}>([^<]*)</{tag}>", extend, text).encode()
 
 
 def install(name: str, *, before: Before | None = None, after: After | None = None) -> None:

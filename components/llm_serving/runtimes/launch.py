@@ -58,7 +58,7 @@ def transfer_seconds(weight_gb: float) -> int:
 
 
 def volume_mib(weight_gb: float) -> int:
-    """Return the size in MiB of the volume that a model's files are put in: a quarter more than they are said to have."""
+    """Return the size in MiB of the volume for a model's files: a quarter more than they are said to have."""
     return math.ceil(weight_gb * GB * 1.25 / MIB) + 64
 
 

@@ -10,7 +10,7 @@ from local.cloud.handlers import apigateway, ec2, eks, elasticache, elbv2, ssm
 def install() -> None:
     """Puts every module's functions around MiniStack's handlers; call once, before the first request."""
     emulator.install("apigateway", before=apigateway.before, after=apigateway.after)
-    emulator.install("ec2", before=ec2.before)
+    emulator.install("ec2", before=ec2.before, after=ec2.after)
     emulator.install("eks", before=eks.before, after=eks.after)
     emulator.install("elasticache", after=elasticache.after)
     emulator.install("elasticloadbalancing", before=elbv2.before, after=elbv2.after)

@@ -2,6 +2,7 @@
 whose value AWS is to choose."""
 
 import datetime as dt
+import json
 import secrets
 from typing import Any
 
@@ -39,8 +40,19 @@ def after(call: Call, response: Response) -> Response:
             integration = resources[api][resource]["resourceMethods"][method]["methodIntegration"]
             integration.update({name: call.json[name] for name in INTEGRATION_SETTINGS if name in call.json})
             return reply(integration, status=201)
+        case ["usageplans"] if call.method == "POST":
+            return _without_unset(response)
         case _:
             return response
+
+
+def _without_unset(response: Response) -> Response:
+    """A usage plan as AWS answers it: without a quota or throttle that it doesn't have."""
+    plan = emulator.service("apigateway_v1")._usage_plans[json.loads(response[2])["id"]]
+    for name in ("quota", "throttle"):
+        if not plan[name]:
+            del plan[name]
+    return reply(plan, status=201)
 
 
 def _missing(link: str) -> Response:

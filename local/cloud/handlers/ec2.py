@@ -1,6 +1,7 @@
-"""EC2: which instance types a place offers."""
+"""EC2: which instance types a place offers, and all settings of flow logs."""
 
 import fnmatch
+import re
 
 from local.cloud import emulator
 from local.cloud.emulator import Call, Response
@@ -24,9 +25,38 @@ INSTANCE_TYPES = tuple(
 """The families that a serving environment chooses from, as AWS names them."""
 
 
+FLOW_LOG_SETTINGS = {
+    "DeliverLogsPermissionArn": "deliverLogsPermissionArn",
+    "LogFormat": "logFormat",
+    "LogGroupName": "logGroupName",
+    "MaxAggregationInterval": "maxAggregationInterval",
+}
+"""By the parameter's name, the element of the answer."""
+
+
 def before(call: Call) -> Response | None:
     """Answers DescribeInstanceTypeOfferings."""
     return _offerings(call) if call.operation == "DescribeInstanceTypeOfferings" else None
+
+
+def after(call: Call, response: Response) -> Response:
+    """Keeps what MiniStack takes of a flow log and doesn't answer."""
+    ec2 = emulator.service("ec2")
+    if call.operation == "CreateFlowLogs":
+        for identifier in re.findall(r"<item>(fl-\w+)</item>", _text(response)):
+            ec2._flow_logs[identifier]["settings"] = {
+                answered: call.value(asked) for asked, answered in FLOW_LOG_SETTINGS.items() if call.value(asked)
+            }
+            # AWS's name for the resource type in tag specifications; MiniStack knows another.
+            ec2._parse_tag_specs(call.form, "vpc-flow-log", identifier)
+    if call.operation == "DescribeFlowLogs":
+        return emulator.extended(response, "flowLogId", lambda known: ec2._flow_logs[known].get("settings", {}))
+    return response
+
+
+def _text(response: Response) -> str:
+    body = response[2]
+    return body if isinstance(body, str) else body.decode()
 
 
 def _offerings(call: Call) -> Response:

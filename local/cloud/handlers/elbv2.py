@@ -9,6 +9,7 @@ from xml.sax.saxutils import escape
 from local.cloud import emulator, load_balancing
 from local.cloud.emulator import Call, Response
 
+PRIVATE_LINK = "EnforceSecurityGroupInboundRulesOnPrivateLinkTraffic"
 NETWORK_PROTOCOLS = {"TCP", "UDP", "TLS", "TCP_UDP"}
 
 
@@ -29,7 +30,12 @@ def after(call: Call, response: Response) -> Response:
     """Renames network load balancers and their listeners, and sets a TCP target group's defaults."""
     match call.operation:
         case "CreateLoadBalancer" if call.value("Type") == "network":
-            return _rename_balancer(call, response)
+            return emulator.extended(_rename_balancer(call, response), "LoadBalancerArn", _private_link)
+        case "DescribeLoadBalancers":
+            return emulator.extended(response, "LoadBalancerArn", _private_link)
+        case "SetSecurityGroups" if value := call.value(PRIVATE_LINK):
+            _alb()._lbs[call.value("LoadBalancerArn")][PRIVATE_LINK] = value
+            return response
         case "CreateListener" if "loadbalancer/net/" in call.value("LoadBalancerArn"):
             return _rename_listener(call, response)
         case "CreateTargetGroup" if call.value("Protocol") in NETWORK_PROTOCOLS:
@@ -40,6 +46,14 @@ def after(call: Call, response: Response) -> Response:
 
 def _alb() -> Any:
     return emulator.service("alb")
+
+
+def _private_link(arn: str) -> dict[str, str]:
+    """Whether traffic from PrivateLink is held to a network load balancer's security groups: by default it is."""
+    balancer = _alb()._lbs[arn]
+    if balancer["Type"] != "network" or not balancer.get("SecurityGroups"):
+        return {}
+    return {PRIVATE_LINK: balancer.get(PRIVATE_LINK, "on")}
 
 
 def _rename_balancer(call: Call, response: Response) -> Response:

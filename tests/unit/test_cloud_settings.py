@@ -1,0 +1,81 @@
+"""Settings that MiniStack takes and doesn't answer: a later preview would find them changed."""
+
+from collections.abc import Generator
+
+import pytest
+
+from tests.cloud_harness import Cloud, network
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Generator[Cloud]:
+    running = Cloud(tmp_path_factory.mktemp("cloud"))
+    running.start()
+    yield running
+    running.stop()
+
+
+def test_a_replication_group_keeps_its_key_and_upgrades(cloud: Cloud) -> None:
+    cache = cloud.client("elasticache")
+    key = "arn:aws:kms:us-east-1:000000000000:key/one"
+    asked = {
+        "ReplicationGroupId": "answers",
+        "ReplicationGroupDescription": "answers",
+        "Engine": "valkey",
+        "KmsKeyId": key,
+        "AtRestEncryptionEnabled": True,
+        "AutoMinorVersionUpgrade": False,
+    }
+    assert cache.create_replication_group(**asked)["ReplicationGroup"]["KmsKeyId"] == key
+    (group,) = cache.describe_replication_groups(ReplicationGroupId="answers")["ReplicationGroups"]
+    assert (group["KmsKeyId"], group["AutoMinorVersionUpgrade"]) == (key, False)
+    cache.modify_replication_group(ReplicationGroupId="answers", AutoMinorVersionUpgrade=True, ApplyImmediately=True)
+    (group,) = cache.describe_replication_groups(ReplicationGroupId="answers")["ReplicationGroups"]
+    assert (group["KmsKeyId"], group["AutoMinorVersionUpgrade"]) == (key, True)
+    cache.delete_replication_group(ReplicationGroupId="answers")
+
+
+def test_a_flow_log_keeps_all_its_settings(cloud: Cloud) -> None:
+    ec2 = cloud.client("ec2")
+    vpc = ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
+    (identifier,) = ec2.create_flow_logs(
+        ResourceIds=[vpc],
+        ResourceType="VPC",
+        TrafficType="ALL",
+        LogDestination="arn:aws:logs:us-east-1:000000000000:log-group:flow",
+        DeliverLogsPermissionArn="arn:aws:iam::000000000000:role/flow",
+        MaxAggregationInterval=60,
+        TagSpecifications=[{"ResourceType": "vpc-flow-log", "Tags": [{"Key": "Name", "Value": "network"}]}],
+    )["FlowLogIds"]
+    (log,) = ec2.describe_flow_logs(FlowLogIds=[identifier])["FlowLogs"]
+    assert log["DeliverLogsPermissionArn"] == "arn:aws:iam::000000000000:role/flow"
+    assert log["MaxAggregationInterval"] == 60
+    assert log["Tags"] == [{"Key": "Name", "Value": "network"}]
+
+
+def test_a_network_load_balancer_keeps_what_it_holds_private_link_to(cloud: Cloud) -> None:
+    balancers, subnets = cloud.client("elbv2"), network(cloud)
+    (subnet,) = cloud.client("ec2").describe_subnets(SubnetIds=subnets[:1])["Subnets"]
+    group = cloud.client("ec2").create_security_group(GroupName="lb", Description="lb", VpcId=subnet["VpcId"])[
+        "GroupId"
+    ]
+    asked = {"Name": "guarded", "Type": "network", "Subnets": subnets, "SecurityGroups": [group]}
+    (made,) = balancers.create_load_balancer(**asked)["LoadBalancers"]
+    setting = "EnforceSecurityGroupInboundRulesOnPrivateLinkTraffic"
+    assert made[setting] == "on"
+    balancers.set_security_groups(LoadBalancerArn=made["LoadBalancerArn"], SecurityGroups=[group], **{setting: "off"})
+    (known,) = balancers.describe_load_balancers(LoadBalancerArns=[made["LoadBalancerArn"]])["LoadBalancers"]
+    assert known[setting] == "off"
+
+
+def test_a_usage_plan_has_no_quota_unless_it_is_given_one(cloud: Cloud) -> None:
+    gateway = cloud.client("apigateway")
+    throttle = {"rateLimit": 5.0, "burstLimit": 10}
+    plan = gateway.create_usage_plan(name="plan", throttle=throttle)
+    assert plan["throttle"] == throttle
+    assert "quota" not in gateway.get_usage_plan(usagePlanId=plan["id"])
+
+
+def test_the_value_of_an_api_key_is_chosen_where_none_is_given(cloud: Cloud) -> None:
+    key = cloud.client("apigateway").create_api_key(name="demo", value="", enabled=True)
+    assert len(key["value"]) >= 20
