@@ -1,5 +1,6 @@
 """What a person sees while something takes its time: one line per stage, with how long it took."""
 
+import sys
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -7,7 +8,10 @@ from dataclasses import dataclass, field
 
 from rich.console import Console
 
-console = Console(highlight=False)
+WIDTH_IN_A_FILE = 160
+"""Columns where the output isn't a terminal: wide enough that no table is cut short."""
+
+console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_IN_A_FILE)
 errors = Console(stderr=True, highlight=False)
 
 

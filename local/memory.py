@@ -21,7 +21,7 @@ def _proportional_set_size(pid: int) -> int:
 
 
 def families(roots: list[int]) -> dict[int, list[int]]:
-    """The processes that descend from each of the given ones, those included."""
+    """The processes that descend from each of the given ones, those included, up to the next given one."""
     children: defaultdict[int, list[int]] = defaultdict(list)
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and (parent := _parent(int(entry.name))) is not None:
@@ -30,11 +30,11 @@ def families(roots: list[int]) -> dict[int, list[int]]:
     for root in roots:
         family = [root]
         for pid in family:
-            family.extend(children[pid])
+            family.extend(child for child in children[pid] if child not in roots)
         found[root] = family
     return found
 
 
 def resident(roots: list[int]) -> dict[int, int]:
-    """Bytes that each given process and all its descendants hold."""
+    """Bytes that each given process and its descendants hold, without the families of other given ones."""
     return {root: sum(map(_proportional_set_size, family)) for root, family in families(roots).items()}

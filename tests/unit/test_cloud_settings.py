@@ -32,6 +32,8 @@ def test_a_replication_group_keeps_its_key_and_upgrades(cloud: Cloud) -> None:
     cache.modify_replication_group(ReplicationGroupId="answers", AutoMinorVersionUpgrade=True, ApplyImmediately=True)
     (group,) = cache.describe_replication_groups(ReplicationGroupId="answers")["ReplicationGroups"]
     assert (group["KmsKeyId"], group["AutoMinorVersionUpgrade"]) == (key, True)
+    (member,) = cache.describe_cache_clusters(CacheClusterId=group["MemberClusters"][0])["CacheClusters"]
+    assert member["AutoMinorVersionUpgrade"] is True
     cache.delete_replication_group(ReplicationGroupId="answers")
 
 

@@ -14,12 +14,15 @@ def after(call: Call, response: Response) -> Response:
         cache.tokens_changed.set()
     if call.operation in {"CreateReplicationGroup", "ModifyReplicationGroup"}:
         group = _groups()[call.value("ReplicationGroupId")]
-        if upgrade := call.value("AutoMinorVersionUpgrade"):
-            group["AutoMinorVersionUpgrade"] = upgrade == "true"
-        elif call.operation == "CreateReplicationGroup":
-            group["AutoMinorVersionUpgrade"] = True  # AWS's default
+        default = "true" if call.operation == "CreateReplicationGroup" else ""  # AWS's
+        if upgrade := call.value("AutoMinorVersionUpgrade", default):
+            clusters = emulator.service("elasticache")._clusters
+            for record in (group, *(clusters[member] for member in group["MemberClusters"])):
+                record["AutoMinorVersionUpgrade"] = upgrade == "true"
         if key := call.value("KmsKeyId"):
             group["KmsKeyId"] = key
+    if call.operation.endswith(("CacheCluster", "CacheClusters")):
+        return emulator.extended(response, "CacheClusterId", _upgrades)
     if "ReplicationGroup" in call.operation:
         return emulator.extended(response, "ReplicationGroupId", _key)
     return response
@@ -32,3 +35,8 @@ def _groups() -> Any:
 def _key(identifier: str) -> dict[str, str]:
     group: dict[str, Any] = _groups().get(identifier) or {}
     return {"KmsKeyId": group["KmsKeyId"]} if "KmsKeyId" in group else {}
+
+
+def _upgrades(identifier: str) -> dict[str, str]:
+    cluster: dict[str, Any] = emulator.service("elasticache")._clusters.get(identifier) or {}
+    return {"AutoMinorVersionUpgrade": str(cluster.get("AutoMinorVersionUpgrade", True)).lower()}
