@@ -13,7 +13,7 @@ import pulumi
 BAIL = 32
 """The exit status that tells the engine that the user knows what is wrong."""
 
-SHUT_DOWN = ("resource monitor shut down", "Resource monitor has terminated")
+SHUT_DOWN = ("resource monitor shut down", "Resource monitor has terminated", "Exception: context canceled")
 """What every call fails with once the engine gives up. It has told the user why; a traceback of this helps nobody."""
 
 
