@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from local import ports
-from local.addresses import HOST_IP, REGION
+from local.addresses import CACHE_IP, CACHE_PORT, HOST_IP, REGION
 from local.cloud import cache
 from local.cloud.load_balancing import PATH as BALANCERS
 from local.errors import LocalError
@@ -34,13 +34,14 @@ def start(bridge: bool) -> None:
     addresses = [LOOPBACK, HOST_IP] if bridge else [LOOPBACK]
     if bridge and EMULATOR.pid is not None and not _on_bridge(EMULATOR.pid):
         stop()
+    cache_at = (CACHE_IP, CACHE_PORT) if bridge else (LOOPBACK, _port(cache.DAEMON, "cache"))
     if bridge or cache.is_installed():
-        cache.start(addresses, _port(cache.DAEMON, "cache"))
+        cache.start(*cache_at)
     port = _port(EMULATOR, "cloud")
     EMULATOR.start(
         [
             sys.executable, "-m", "local.cloud.server", "--port", str(port), "--state", str(_folder()),
-            "--cache", f"{addresses[-1]}:{ports.port('cache')}",
+            "--cache", f"{cache_at[0]}:{cache_at[1]}",
             *(word for address in addresses for word in ("--address", address)),
         ],
         env={"PYTHONPATH": str(ROOT), "LLM_SERVING_KUBECONFIG": str(kubeconfig())},

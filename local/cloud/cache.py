@@ -12,7 +12,7 @@ import secrets
 import shutil
 import socket
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,7 +24,6 @@ from local.processes import Daemon
 log = logging.getLogger("cloud.cache")
 
 DAEMON = Daemon("cache")
-LOOPBACK = "127.0.0.1"
 ADMINISTRATOR = "local-environment"
 RETRY_SECONDS = 1.0
 
@@ -37,19 +36,19 @@ def is_installed() -> bool:
     return shutil.which("redis-server") is not None
 
 
-def start(addresses: Sequence[str], port: int) -> None:
-    """Starts Redis on a port of some addresses of this machine.
+def start(address: str, port: int) -> None:
+    """Starts Redis on a port of an address of this machine.
 
     Raises LocalError where there is no Redis, or it ends at once.
     """
     if not is_installed():
         raise LocalError("redis-server isn't installed", "apt-get install redis-server")
     folder = _folder()
-    certificate, key = authority.issue("cache", sorted({*addresses, "localhost"}))
+    certificate, key = authority.issue("cache", [address])
     configuration = folder / "redis.conf"
-    configuration.write_text("\n".join(_settings(addresses, port, certificate, key)) + "\n")
+    configuration.write_text("\n".join(_settings(address, port, certificate, key)) + "\n")
     _prepare_users(folder)
-    DAEMON.start(["redis-server", configuration], ready=lambda: _accepts(port), timeout=20)
+    DAEMON.start(["redis-server", configuration], ready=lambda: _accepts(address, port), timeout=20)
 
 
 def _folder() -> Path:
@@ -58,8 +57,8 @@ def _folder() -> Path:
     return folder
 
 
-def _settings(addresses: Sequence[str], port: int, certificate: Path, key: Path) -> Iterator[str]:
-    yield f"bind {' '.join(addresses)}"
+def _settings(address: str, port: int, certificate: Path, key: Path) -> Iterator[str]:
+    yield f"bind {address}"
     yield "port 0"
     yield f"tls-port {port}"
     yield f'tls-cert-file "{certificate}"'
@@ -91,9 +90,9 @@ def _prepare_users(folder: Path) -> None:
     users.write_text(f"user default off resetpass\nuser {ADMINISTRATOR} on #{digest} ~* &* +@all\n")
 
 
-def _accepts(port: int) -> bool:
+def _accepts(address: str, port: int) -> bool:
     with socket.socket() as probe:
-        return probe.connect_ex((LOOPBACK, port)) == 0
+        return probe.connect_ex((address, port)) == 0
 
 
 # In the emulator's process
@@ -108,7 +107,7 @@ async def follow_groups(cloud: Path, host: str, port: int) -> None:
         rules = _rules()
         if rules != applied:
             try:
-                await _apply(cloud / "redis", port, rules)
+                await _apply(cloud / "redis", (host, port), rules)
                 applied = rules
             except (OSError, ssl.SSLError, asyncio.IncompleteReadError, KeyError) as error:
                 log.info("Redis isn't there yet: %s", error)
@@ -150,9 +149,9 @@ def _rules() -> list[str]:
     return ["reset", "on", *passwords, "~*", "&*", "+@all", "-@admin", "-@dangerous", "+info", "+keys", "+flushdb"]
 
 
-async def _apply(folder: Path, port: int, rules: Sequence[str]) -> None:
+async def _apply(folder: Path, address: tuple[str, int], rules: list[str]) -> None:
     context = ssl.create_default_context(cafile=authority.ca_certificate())
-    reader, writer = await asyncio.open_connection(LOOPBACK, port, ssl=context)
+    reader, writer = await asyncio.open_connection(*address, ssl=context)
     try:
         password = (folder / "administrator").read_text()
         await _command(reader, writer, "AUTH", ADMINISTRATOR, password)
