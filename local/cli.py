@@ -9,6 +9,7 @@ import time
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
@@ -22,6 +23,8 @@ app = typer.Typer(
     help="The LLM-serving environment on this machine.",
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
 )  # fmt: skip
+INTERRUPTED = 130
+"""The exit status that Typer gives a command that Ctrl-C ended."""
 QUESTION = "In one sentence, what is a GPU?"
 
 
@@ -42,9 +45,9 @@ def up() -> None:
     table.add_row("took", f"{time.monotonic() - begun:.0f} s")
     console.print(Panel(table, title="The environment is up", expand=False))
     for warning in result.outcome.warnings:
-        console.print(f"[yellow]note[/yellow] {warning}")
+        console.print(f"[yellow]note[/yellow] {escape(warning)}")
     question = os.environ.get("PROMPT") or QUESTION
-    console.print(f"[bold]Question[/bold] {question}")
+    console.print(f"[bold]Question[/bold] {escape(question)}")
     _show(client.ask(environment.MODEL, question, fresh=True))
     _show(client.ask(environment.MODEL, question))
 
@@ -122,7 +125,7 @@ def preview(
             raise typer.Exit(subprocess.run(command, cwd=ROOT, env=variables, check=False).returncode)
     outcome = environment.preview(stack)
     for warning in outcome.warnings:
-        console.print(f"[yellow]note[/yellow] {warning}")
+        console.print(f"[yellow]note[/yellow] {escape(warning)}")
     console.print(f"{stack}: {outcome.summary()}")
 
 
@@ -159,14 +162,14 @@ def bench() -> None:
 def main() -> None:
     """Runs a command; a problem that the user can mend is one line, not a traceback."""
     try:
-        app(standalone_mode=False)
+        app()
     except LocalError as error:
-        errors.print(f"[red]error[/red] {error.problem}", soft_wrap=True)
+        errors.print(f"[red]error[/red] {escape(error.problem)}", soft_wrap=True)
         if error.remedy:
-            errors.print(f"      [dim]{error.remedy}[/dim]", soft_wrap=True)
+            errors.print(f"      [dim]{escape(error.remedy)}[/dim]", soft_wrap=True)
         sys.exit(1)
-    except KeyboardInterrupt:
+    except SystemExit as leave:
+        if leave.code != INTERRUPTED:
+            raise
         errors.print("[red]stopped[/red] by Ctrl-C; `make up` goes on from here")
         sys.exit(1)
-    except typer.Exit as leave:
-        sys.exit(leave.exit_code)

@@ -4,6 +4,7 @@ The stack file is copied before use: the CLI writes the passphrase's salt into i
 stay as it is. For the same reason a new stack is made from a folder that holds nothing but the project's name.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -14,16 +15,19 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from rich.status import Status
 
 from local.console import console
 from local.errors import LocalError
-from local.paths import ROOT, state
+from local.paths import ROOT, STATE, state
 
 STACKS = ROOT / "stacks"
+PATIENCE_S = 120
+"""How long the operations under way may take to end: the emulated cloud is done with most in a second."""
+_BACKEND = f"file://{STATE / 'pulumi-state'}"
 QUIET = ("same", "read", "refresh")
 """Steps that change nothing."""
 
@@ -50,13 +54,26 @@ class Outcome:
         return ", ".join(parts) or "nothing to do"
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read(path: Path) -> dict[str, Any]:
+    """A YAML file's content. Raises LocalError where it isn't YAML, or no group of keys."""
+    where = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
     try:
         content: Any = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
-        where = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
         raise LocalError(f"{where} is not valid YAML", " ".join(str(error).split())) from None
-    return content or {}
+    if content is not None and not isinstance(content, dict):
+        raise LocalError(f"{where} holds no keys", "write it as Pulumi.local.yaml is: `config:` and keys below it")
+    return cast("dict[str, Any]", content or {})
+
+
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the values of `over`; what is a group of keys in both is merged likewise."""
+    both = {key: merged(base[key], value) for key, value in over.items() if _is_group(base.get(key), value)}
+    return {**base, **over, **both}
+
+
+def _is_group(*values: Any) -> bool:
+    return all(isinstance(value, Mapping) for value in values)
 
 
 def known_stacks() -> list[str]:
@@ -64,19 +81,32 @@ def known_stacks() -> list[str]:
     return sorted(path.name.removeprefix("Pulumi.").removesuffix(".yaml") for path in STACKS.glob("Pulumi.*.yaml"))
 
 
+def committed(stack: str) -> dict[str, Any]:
+    """A stack file's content. Raises LocalError where there is no such stack, or its file isn't YAML."""
+    if stack not in known_stacks():
+        raise LocalError(f"there is no stack {stack!r}", f"stacks/ has {', '.join(known_stacks())}")
+    return read(STACKS / f"Pulumi.{stack}.yaml")
+
+
 class Engine:
     """The Pulumi CLI, with its environment, for one stack."""
 
-    def __init__(self, stack: str, program: Path, environment: Mapping[str, str]) -> None:
-        if stack not in known_stacks():
-            raise LocalError(f"there is no stack {stack!r}", f"stacks/ has {', '.join(known_stacks())}")
+    def __init__(
+        self,
+        stack: str,
+        program: Path,
+        environment: Mapping[str, str],
+        overrides: Mapping[str, Any] | None = None,
+    ) -> None:
+        """`overrides` is laid over the stack file's content; the committed file stays as it is."""
         self.stack = stack
         self.program = program
+        self.overrides = overrides or {}
         self.environment = {**os.environ, **environment, "PULUMI_DEBUG_COMMANDS": "true"}  # for --event-log
 
     def stack_file(self) -> dict[str, Any]:
-        """The committed stack file's content."""
-        return _read(STACKS / f"Pulumi.{self.stack}.yaml")
+        """The committed stack file's content, with the overrides."""
+        return merged(committed(self.stack), self.overrides)
 
     def select(self) -> None:
         """Creates the stack where it doesn't exist yet, and brings its configuration up to date."""
@@ -84,7 +114,7 @@ class Engine:
         known: list[dict[str, Any]] = json.loads(self._query("stack", "ls", "--json"))
         if self.stack not in (stack["name"] for stack in known):
             self._initialise()
-        salt = _read(self._salt_file).get("encryptionsalt") if self._salt_file.exists() else None
+        salt = read(self._salt_file).get("encryptionsalt") if self._salt_file.exists() else None
         temporary = self.config_file.with_suffix(".tmp")
         temporary.write_text(yaml.safe_dump({**config, "encryptionsalt": salt} if salt else config, sort_keys=False))
         temporary.replace(self.config_file)
@@ -109,10 +139,6 @@ class Engine:
         """Computes what `up` would do."""
         return self._operate("preview")
 
-    def cancel(self) -> None:
-        """Frees the stack's lock after a killed operation, and forgets operations that were under way."""
-        self._query("cancel", "--yes", "--stack", self.stack, check=False)
-
     @property
     def config_file(self) -> Path:
         """The copy of the stack file that the CLI reads, with the salt of this checkout's passphrase."""
@@ -123,22 +149,23 @@ class Engine:
         return state("pulumi", "new", f"Pulumi.{self.stack}.yaml")
 
     def _initialise(self) -> None:
-        project = _read(ROOT / "Pulumi.yaml")
+        project = read(ROOT / "Pulumi.yaml")
         self._salt_file.unlink(missing_ok=True)
         (self._salt_file.parent / "Pulumi.yaml").write_text(
             yaml.safe_dump({"name": project["name"], "runtime": project["runtime"]})
         )
         self._query("stack", "init", self.stack, folder=self._salt_file.parent)
 
-    def _query(self, *arguments: str, folder: Path = ROOT, check: bool = True) -> str:
+    def _query(self, *arguments: str, folder: Path = ROOT) -> str:
         command = [str(self.program), *arguments, "--non-interactive", "--color", "never", "-C", str(folder)]
         done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
-        if check and done.returncode:
+        if done.returncode:
             words = (done.stderr or done.stdout).strip().removeprefix("error: ")
             raise LocalError(f"pulumi {arguments[0]} {arguments[1]} failed: {words}")
         return done.stdout
 
     def _operate(self, operation: str, *flags: str) -> Outcome:
+        release_locks()
         events = state("pulumi", f"{operation}.events.jsonl")
         events.unlink(missing_ok=True)
         log = state("log", f"pulumi-{operation}.log")
@@ -175,10 +202,40 @@ def _interrupt(process: "subprocess.Popen[bytes]") -> None:
     console.print("[yellow]stopping after the operations under way; Ctrl-C again to stop at once[/yellow]")
     process.send_signal(signal.SIGINT)
     try:
-        process.wait(timeout=120)
+        process.wait(timeout=PATIENCE_S)
     except (KeyboardInterrupt, subprocess.TimeoutExpired):
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+def running() -> list[int]:
+    """The processes of the Pulumi CLI that work on this checkout's state, whoever started them."""
+    marker = f"PULUMI_BACKEND_URL={_BACKEND}\0".encode()
+    found: list[int] = []
+    for path in Path("/proc").glob("[0-9]*/comm"):
+        with contextlib.suppress(OSError):
+            if path.read_text() == "pulumi\n" and marker in path.with_name("environ").read_bytes():
+                found.append(int(path.parent.name))
+    return found
+
+
+def end_orphans() -> None:
+    """Ends engines whose command was killed: after the operations under way, so that nothing made is forgotten."""
+    for number in (signal.SIGINT, signal.SIGKILL):
+        for pid in running():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+        deadline = time.monotonic() + PATIENCE_S
+        while running() and time.monotonic() < deadline:
+            time.sleep(0.1)
+    release_locks()
+
+
+def release_locks() -> None:
+    """Frees the stacks that a killed engine has left locked."""
+    if not running():
+        for lock in (STATE / "pulumi-state" / ".pulumi" / "locks").rglob("*.json"):
+            lock.unlink(missing_ok=True)
 
 
 def _lines(path: Path, done: threading.Event) -> Iterator[str]:

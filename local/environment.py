@@ -1,17 +1,21 @@
 """The stages of bringing the environment up and down, in order."""
 
 import fcntl
+import json
 import os
 import shutil
+import signal
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from local import cloud, cluster, plugins, seeds, toolchain, weights
 from local.cluster import images, network, registry
 from local.console import Stages, console
-from local.engine import Engine, Outcome
+from local.engine import Engine, Outcome, committed, end_orphans, merged, read
 from local.errors import LocalError
 from local.guardian import guarded
 from local.paths import STATE, state
@@ -56,28 +60,50 @@ def exclusive() -> Generator[None]:
 def engine(stack: str = "local") -> Engine:
     """The Pulumi engine with the local plugins, against the local cloud."""
     variables = {**cloud.environment(), **plugins.install(), "LLM_SERVING_KUBECONFIG": str(cluster.kubeconfig())}
-    return Engine(stack, toolchain.program("pulumi"), variables)
+    return Engine(stack, toolchain.program("pulumi"), variables, overrides())
+
+
+def overrides() -> dict[str, Any]:
+    """What is laid over the stack file here: the API's address, then `overrides.yaml` of the state folder, if any."""
+    url = f"{cloud.url()}/restapis/{{api}}/{{stage}}/_user_request_"  # the emulator's port may have had to move
+    own = state("overrides.yaml")
+    return merged({"config": {"llm-serving:apiGateway": {"url": url}}}, read(own) if own.exists() else {})
+
+
+def check_settings(stack: str, over: Mapping[str, Any]) -> None:
+    """Raises LocalError, with a line for each problem, where the stack can't be used; before anything is started."""
+    from infra.settings import SettingsError, load  # noqa: PLC0415  only `up` needs it
+
+    config: dict[str, Any] = Engine(stack, Path(), {}, over).stack_file().get("config") or {}
+    try:
+        load({key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()})
+    except SettingsError as error:
+        raise LocalError("\n      ".join(error.problems), f"change stacks/Pulumi.{stack}.yaml") from None
 
 
 def up() -> Result:
     """Brings everything up; where a stage fails, stops what was started and raises."""
     require_root()
+    check_settings("local", overrides())
     stages = Stages()
     running = is_running()
     with exclusive():
         prepare()
+        end_orphans()
         try:
             with guarded():
                 return _up(stages)
         except BaseException:
             if not running:
                 console.print("[dim]stopping what was started[/dim]")
+                signal.signal(signal.SIGINT, signal.SIG_IGN)  # another Ctrl-C would leave the rest running
                 stop()
             raise
 
 
 def prepare() -> None:
     """Gets every program and package that the environment needs."""
+    plugins.require_aws()
     packages.ensure_packages(*packages.NODE, *packages.IMAGES, *packages.CLOUD)
     toolchain.ensure(*CLUSTER_PROGRAMS, *ENGINE_PROGRAMS)
 
@@ -124,8 +150,10 @@ def _pushing_weights() -> Generator[None]:
 
 def preview(stack: str) -> Outcome:
     """Previews a stack against a throw-away cloud, in the state folder of this process."""
+    variables = seeds.account(committed(stack))
     toolchain.ensure(*ENGINE_PROGRAMS)
     try:
+        os.environ.update(variables)
         cloud.start(bridge=False)
         pulumi = Engine(stack, toolchain.program("pulumi"), {**cloud.environment(), **plugins.install()})
         seeds.put_images(cloud.client("ecr"), seeds.tagged_images(pulumi.stack_file()))

@@ -31,9 +31,12 @@ def guarded() -> Generator[None]:
 def main() -> None:
     """Waits for the other end of the pipe."""
     if sys.stdin.buffer.read() != DONE:
-        from local.environment import stop  # noqa: PLC0415  only when it is needed: the guardian stays small
+        # Only when they are needed: the guardian stays small.
+        from local import engine, environment  # noqa: PLC0415
 
-        stop()
+        with environment.exclusive():
+            engine.end_orphans()
+            environment.stop()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a preview must find in an empty account: the images that a stack names by tag.
+"""What a preview must find: the account of the stack, and in it the images that the stack names by tag.
 
 In a real account the image pipeline has pushed them; a throw-away one gets an empty image for each, so that the tag
 has a digest.
@@ -21,6 +21,12 @@ def tagged_images(config: Mapping[str, Any]) -> dict[str, str]:
         for name, image in images.items()
         if "tag" in image
     }
+
+
+def account(config: Mapping[str, Any]) -> dict[str, str]:
+    """The variable that gives the emulator the account of a stack file: the program refuses to work in another."""
+    named: dict[str, Any] = config.get("config", {}).get("llm-serving:aws") or {}
+    return {"MINISTACK_ACCOUNT_ID": str(named["accountId"])} if "accountId" in named else {}
 
 
 def put_images(ecr: Any, images: Mapping[str, str]) -> None:

@@ -1,5 +1,6 @@
 """The LLM gateway: its pods, the load balancer in front of them, and how it reaches the cache."""
 
+import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NotRequired, TypedDict
@@ -172,7 +173,8 @@ class LlmGateway(pulumi.ComponentResource):
             f"{self._name}-cache",
             metadata={"name": "llm-gateway-cache", "namespace": args["namespace"]},
             type="Opaque",
-            string_data={"url": pulumi.Output.secret(args["cache_url"])},
+            # Not string_data: the API server gives it back as data, which a refresh would take for a change.
+            data={"url": pulumi.Output.secret(args["cache_url"]).apply(_base64)},
             opts=self._child(),
         )
         values = _values.llm_gateway(
@@ -196,6 +198,10 @@ class LlmGateway(pulumi.ComponentResource):
             values=values,
             opts=self._child(secret, listener),
         )
+
+
+def _base64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
 
 
 def _route(args: ModelRouteArgs) -> dict[str, str | int]:

@@ -43,6 +43,8 @@ def build(tag: str, ignore: Path) -> None:
 
     Raises LocalError with debootstrap's last lines where it fails.
     """
+    for left in CACHE.glob("base-*"):  # by a build that was killed
+        shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix="base-", dir=CACHE, ignore_cleanup_errors=True) as folder:
         root = Path(folder) / "rootfs"
         _debootstrap(root)
@@ -58,17 +60,15 @@ def build(tag: str, ignore: Path) -> None:
 
 
 def _debootstrap(root: Path) -> None:
-    # A mount namespace of its own: what debootstrap mounts in there is gone with it, however it ends.
-    private = ["unshare", "--mount", "--propagation", "private", "--"]
     buildah.run(
-        [*private, "debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", SUITE, root, _mirror()],
+        ["debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", SUITE, root, _mirror()],
         action="making the Debian base image",
         env={"DEBIAN_FRONTEND": "noninteractive"},
     )
     certificates = root / "usr" / "local" / "share" / "ca-certificates"
     shutil.copy(ca_certificate(), certificates / "llm-serving-local.crt")
     buildah.run(
-        [*private, "chroot", root, "/bin/sh", "-c", _FINISH],
+        ["chroot", root, "/bin/sh", "-c", _FINISH],
         action="finishing the Debian base image",
         env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"},
     )

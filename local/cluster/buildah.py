@@ -24,9 +24,11 @@ _PIP_OPTIONS = ("index-url", "extra-index-url", "trusted-host", "timeout", "prox
 """The settings of this machine's pip that say where packages come from; paths of this machine mean nothing inside."""
 
 
-def ended_with_parent(command: Sequence[str | Path]) -> list[str]:
-    """The command, to be killed by the kernel when this process ends, however it ends."""
-    return ["setpriv", "--pdeathsig", "KILL", "--", *map(str, command)]
+def contained(command: Sequence[str | Path]) -> list[str]:
+    """The command, so that nothing of it outlives this process, however that ends: neither itself nor its mounts."""
+    killed_with_parent = ["setpriv", "--pdeathsig", "KILL", "--"]
+    private_mounts = ["unshare", "--mount", "--propagation", "private", "--"]
+    return [*killed_with_parent, *private_mounts, *map(str, command)]
 
 
 def run(command: Sequence[str | Path], *, action: str, env: Mapping[str, str] | None = None) -> str:
@@ -34,8 +36,8 @@ def run(command: Sequence[str | Path], *, action: str, env: Mapping[str, str] | 
 
     Raises LocalError that names `action`, with the last lines of what it wrote, where it fails or the disk is full.
     """
-    process = subprocess.Popen(
-        ended_with_parent(command),
+    with subprocess.Popen(
+        contained(command),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -43,21 +45,25 @@ def run(command: Sequence[str | Path], *, action: str, env: Mapping[str, str] | 
         errors="replace",
         env={**os.environ, **(env or {})},
         start_new_session=True,  # Ctrl-C reaches this process, which then ends the whole group
-    )
-    try:
-        output, _ = process.communicate()
-    except BaseException:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=10)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        raise
+    ) as process:
+        try:
+            output, _ = process.communicate()
+        except BaseException:
+            _end(process)
+            raise
     if process.returncode != 0:
         raise _failure(action, output)
     return output
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Ends a program and what it started: politely, then by force."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=10)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _failure(action: str, output: str) -> LocalError:
@@ -98,7 +104,7 @@ def _storage_driver(options: Sequence[str]) -> str:
 
 @contextmanager
 def clean_storage() -> Generator[None]:
-    """Removes working containers, with their mounts, that an earlier run or this one left behind."""
+    """Removes working containers that an earlier run or this one left behind."""
     _remove_containers()
     try:
         yield

@@ -15,4 +15,11 @@ def install() -> dict[str, str]:
     return installation.install()
 
 
-__all__ = ["install"]
+def require_aws() -> None:
+    """Raises LocalError where this machine has neither the official AWS plugin nor what ours is made of."""
+    from local.plugins import installation  # noqa: PLC0415
+
+    installation.require_aws()
+
+
+__all__ = ["install", "require_aws"]

@@ -59,6 +59,12 @@ def install() -> dict[str, str]:
     }
 
 
+def require_aws() -> None:
+    """Raises LocalError where this machine has neither the official AWS plugin nor what ours is made of."""
+    if not _official("aws", _versions()["aws"]):
+        toolchain.aws_provider_binary()
+
+
 def is_official(cli: Path) -> bool:
     """Whether a Pulumi CLI came with its language host, as Pulumi's own releases do."""
     return (cli.resolve().parent / LANGUAGE_HOST).is_file()
@@ -95,8 +101,7 @@ def _managed(plugins: Path) -> set[Path]:
 def _install_provider(plugins: Path, name: str, version: str) -> Path:
     folder = plugins / f"resource-{name}-v{version}"
     program = folder / f"pulumi-resource-{name}"
-    official = Path.home() / ".pulumi" / "plugins" / folder.name
-    if (official / program.name).exists():
+    if official := _official(name, version):
         folder.mkdir(exist_ok=True)
         for entry in official.iterdir():
             _link(folder / entry.name, entry)
@@ -105,6 +110,12 @@ def _install_provider(plugins: Path, name: str, version: str) -> Path:
     else:
         _link(program, toolchain.program(BUILT_PROGRAMS[name]))
     return folder
+
+
+def _official(name: str, version: str) -> Path | None:
+    """The folder of the official plugin of this version; None where it isn't installed."""
+    folder = Path.home() / ".pulumi" / "plugins" / f"resource-{name}-v{version}"
+    return folder if (folder / f"pulumi-resource-{name}").exists() else None
 
 
 def _install_language_host(plugins: Path) -> Path:

@@ -1,5 +1,6 @@
 """LlmGateway: a load balancer that only API Gateway reaches, its pods, and a cache URL that stays secret."""
 
+import base64
 from typing import Any
 
 import pytest
@@ -117,10 +118,11 @@ def test_cache_url_is_in_one_secret_and_nowhere_else() -> None:
         "kind": "Secret",
         "metadata": {"name": "llm-gateway-cache", "namespace": "llm-serving"},
         "type": "Opaque",
-        "stringData": {"secret": {"url": URL}},
+        "data": {"secret": {"url": base64.b64encode(URL.encode()).decode()}},
     }
-    others = [each.inputs for each in made.resources if each.name != "g-cache"]
-    assert "rediss" not in str(others)
+    others = str([each.inputs for each in made.resources if each.name != "g-cache"])
+    assert "rediss" not in others
+    assert base64.b64encode(b"rediss").decode()[:6] not in others
 
 
 @pytest.mark.parametrize(

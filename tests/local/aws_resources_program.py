@@ -4,6 +4,7 @@
 """
 
 import json
+from typing import Any
 
 import pulumi
 import pulumi_aws as aws
@@ -105,15 +106,12 @@ aws.ec2.VpcEndpoint(
 )
 logs = aws.cloudwatch.LogGroup("net", retention_in_days=7, opts=made())
 log_role = role("net", "vpc-flow-logs.amazonaws.com")
-aws.iam.RolePolicy(
-    "net",
-    role=log_role.id,
-    policy={
-        "Version": "2012-10-17",
-        "Statement": [{"Effect": "Allow", "Action": ["logs:PutLogEvents"], "Resource": [logs.arn]}],
-    },
-    opts=made(),
-)
+# Not in the SDK's typed form: with an Output inside a list the SDK itself refuses that one.
+document: Any = {
+    "Version": "2012-10-17",
+    "Statement": [{"Effect": "Allow", "Action": ["logs:PutLogEvents"], "Resource": [logs.arn]}],
+}
+aws.iam.RolePolicy("net", role=log_role.id, policy=document, opts=made())
 aws.ec2.FlowLog(
     "net", vpc_id=vpc.id, traffic_type="ALL", iam_role_arn=log_role.arn, log_destination=logs.arn, opts=made()
 )
@@ -410,24 +408,17 @@ repository = aws.ecr.Repository(
     force_delete=True,
     opts=made(),
 )
+expiry = {
+    "rulePriority": 1,
+    "selection": {"tagStatus": "untagged", "countType": "sinceImagePushed", "countUnit": "days", "countNumber": 14},
+    "action": {"type": "expire"},
+}
 aws.ecr.LifecyclePolicy(
     "images",
     repository=repository.name,
-    policy=json.dumps(
-        {
-            "rules": [
-                {
-                    "rulePriority": 1,
-                    "selection": {
-                        "tagStatus": "untagged", "countType": "sinceImagePushed", "countUnit": "days", "countNumber": 14,
-                    },
-                    "action": {"type": "expire"},
-                }
-            ]
-        }
-    ),
+    policy=json.dumps({"rules": [expiry]}),
     opts=made(),
-)  # fmt: skip
+)
 
 pulumi.export("account", identity.account_id)
 pulumi.export("apiKey", api_key.value)

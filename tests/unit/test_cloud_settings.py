@@ -81,3 +81,17 @@ def test_a_usage_plan_has_no_quota_unless_it_is_given_one(cloud: Cloud) -> None:
 def test_the_value_of_an_api_key_is_chosen_where_none_is_given(cloud: Cloud) -> None:
     key = cloud.client("apigateway").create_api_key(name="demo", value="", enabled=True)
     assert len(key["value"]) >= 20
+
+
+def test_parameters_by_who_set_them(cloud: Cloud) -> None:
+    cache = cloud.client("elasticache")
+    group = {"CacheParameterGroupName": "answers"}
+    cache.create_cache_parameter_group(**group, CacheParameterGroupFamily="valkey8", Description="answers")
+    changed = {"ParameterName": "maxmemory-policy", "ParameterValue": "volatile-ttl"}
+    cache.modify_cache_parameter_group(**group, ParameterNameValues=[changed])
+    by_user = cache.describe_cache_parameters(**group, Source="user")["Parameters"]
+    assert [(known["ParameterName"], known["ParameterValue"]) for known in by_user] == [
+        ("maxmemory-policy", "volatile-ttl")
+    ]
+    by_system = cache.describe_cache_parameters(**group, Source="system")["Parameters"]
+    assert "maxmemory-policy" not in {known["ParameterName"] for known in by_system}

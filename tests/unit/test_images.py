@@ -3,17 +3,18 @@
 import hashlib
 import json
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cloud_harness import Cloud
 
 from local.addresses import ECR_HOST
 from local.cluster import base_image, buildah, images
 from local.cluster.images import Image, Recipe, content_key
 from local.errors import LocalError
+from tests.cloud_harness import Cloud
 
 MEDIA_TYPE = "application/vnd.oci.image.manifest.v1+json"
 
@@ -112,7 +113,12 @@ def build(recipe: Recipe, registry: Repositories, monkeypatch: pytest.MonkeyPatc
     def connected(_: str) -> Repositories:
         return registry
 
+    def base(_: Any) -> str:
+        return "localhost/base"
+
     monkeypatch.setattr(images.registry, "Repositories", connected)
+    monkeypatch.setattr(images, "_base", base)
+    monkeypatch.setattr(images.buildah, "clean_storage", nullcontext)
     monkeypatch.setattr(images.buildah, "buildah", started)
     return images.build_all(lambda _: None, recipes=[recipe])
 

@@ -1,5 +1,6 @@
 """ElastiCache: the local Redis takes the AUTH tokens of the replication groups, whose settings are answered whole."""
 
+import re
 from typing import Any
 
 from local.cloud import cache, emulator
@@ -21,11 +22,22 @@ def after(call: Call, response: Response) -> Response:
                 record["AutoMinorVersionUpgrade"] = upgrade == "true"
         if key := call.value("KmsKeyId"):
             group["KmsKeyId"] = key
+    if call.operation == "DescribeCacheParameters" and (source := call.value("Source")):
+        return _from_source(response, source)
     if call.operation.endswith(("CacheCluster", "CacheClusters")):
         return emulator.extended(response, "CacheClusterId", _upgrades)
     if "ReplicationGroup" in call.operation:
         return emulator.extended(response, "ReplicationGroupId", _key)
     return response
+
+
+def _from_source(response: Response, source: str) -> Response:
+    """Those parameters of an answer that were set by `source`: `user` or `system`."""
+    status, headers, body = response
+    text = body if isinstance(body, str) else body.decode()
+    wanted = f"<Source>{source}</Source>"
+    kept = re.sub(r"<Parameter>.*?</Parameter>", lambda found: found[0] if wanted in found[0] else "", text)
+    return status, headers, kept.encode()
 
 
 def _groups() -> Any:

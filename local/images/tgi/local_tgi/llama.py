@@ -62,8 +62,9 @@ class LlamaEngine:
         http = aiohttp.ClientSession(
             server.listening_address,
             timeout=aiohttp.ClientTimeout(total=None),
-            # Its server holds a thread for each connection and lets five wait: a request beyond that would be refused.
-            connector=aiohttp.TCPConnector(limit=slots + TOKENIZERS),
+            # Its server holds a thread for each connection and lets five wait: one beyond that would be refused. It
+            # closes idle ones when it likes, which a request that is just being sent would not survive.
+            connector=aiohttp.TCPConnector(limit=slots + TOKENIZERS, force_close=True),
             read_bufsize=2**20,
         )
         async with http.get("/props") as answer:

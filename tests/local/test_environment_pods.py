@@ -1,0 +1,93 @@
+"""Pods of the running environment: replaced, killed and cut off from their cache, under load through the API Gateway."""
+
+import os
+import signal
+import time
+
+import httpx
+import pytest
+
+from local import cloud
+from local.cloud import cache
+from local.cluster import node
+from local.processes import Daemon
+from tests.environment_harness import items, kill, kubectl, wait
+from tests.environment_load import MODEL, client, failure, load, seconds_until, stream
+
+pytestmark = [pytest.mark.environment, pytest.mark.usefixtures("environment")]
+
+NAMESPACE = "llm-serving"
+GATEWAY = "gateway"
+
+
+def ready_pods(name: str) -> dict[str, str]:
+    """The ready pods of a Deployment, each with its node."""
+    found = items("pods", "-n", NAMESPACE, "-l", f"app.kubernetes.io/instance={name}")
+    return {
+        pod["metadata"]["name"]: pod["spec"]["nodeName"]
+        for pod in found
+        if not pod["metadata"].get("deletionTimestamp")
+        and any(each["type"] == "Ready" and each["status"] == "True" for each in pod["status"].get("conditions", []))
+    }
+
+
+def test_pieces_arrive_one_by_one() -> None:
+    begun = time.monotonic()
+    times = [at - begun for at, _ in stream(client(), "Count from one to twenty.", 48)]
+    assert len(times) > 10
+    assert times[0] < times[-1] / 2
+    assert len({round(at, 2) for at in times}) > len(times) / 3
+
+
+@pytest.mark.parametrize("headers", [{}, {"x-api-key": "no-such-key-0123456789"}], ids=["no key", "wrong key"])
+def test_key_is_needed(headers: dict[str, str]) -> None:
+    answer = httpx.get(f"{client().url}/v1/models", headers=headers, timeout=10, trust_env=False)
+    assert (answer.status_code, answer.json()) == (403, {"message": "Forbidden"})
+
+
+def test_answers_go_on_without_the_cache_and_come_from_it_again() -> None:
+    api, question = client(), "What is a cache?"
+    first = api.ask(MODEL, question)
+    assert api.ask(MODEL, question).cache == "hit"
+    kill(cache.DAEMON.name)
+    without = api.ask(MODEL, question)
+    assert without.cache != "hit"
+    assert without.text == first.text
+    cloud.start(bridge=True)
+    wait("answers from the cache", lambda: api.ask(MODEL, question).cache == "hit", seconds=30)
+
+
+@pytest.mark.parametrize("deployment", [GATEWAY, MODEL])
+def test_rolling_update_loses_no_request(deployment: str) -> None:
+    before = ready_pods(deployment)
+    with load() as record:
+        record.more(10)
+        kubectl("rollout", "restart", "-n", NAMESPACE, f"deployment/{deployment}")
+        kubectl("rollout", "status", "-n", NAMESPACE, f"deployment/{deployment}", "--timeout=110s")
+        record.more(20)
+    assert not record.failures
+    assert len(ready_pods(deployment)) == len(before)
+    assert not before.keys() & ready_pods(deployment).keys()
+
+
+def test_killed_node_is_replaced_and_the_service_is_back() -> None:
+    before = ready_pods(MODEL)
+    lost = sorted(before.values())[0]
+    pid = Daemon(f"node-{lost}").pid
+    assert pid is not None
+    with load() as record:
+        record.more(10)
+        os.kill(pid, signal.SIGKILL)
+        answered = seconds_until("an answer", lambda: failure(client(), "Are you there?", 8) is None, within=30)
+        back = seconds_until("all pods again", lambda: _is_elsewhere(before, lost), within=120)
+        count = len(record.failures)
+        record.more(20)
+    print(f"answers after {answered:.1f} s, all pods after {back:.1f} s; {count} requests failed")  # noqa: T201
+    assert len(record.failures) == count, record.failures[count:]
+    assert count <= 20
+    assert all(node.is_running(name) for name in ready_pods(MODEL).values())
+
+
+def _is_elsewhere(before: dict[str, str], lost: str) -> bool:
+    now = ready_pods(MODEL)
+    return len(now) == len(before) and lost not in now.values()
