@@ -279,10 +279,16 @@ def _short(urn: str) -> str:
     return f"{kind.rpartition(':')[2]} {name}"
 
 
+def _telling(message: str) -> str:
+    """A message without the traceback of a program that failed: the log has that."""
+    before, traceback, rest = message.partition("Traceback (most recent call last)")
+    return f"{before} {rest.strip().splitlines()[-1]}" if traceback and rest.strip() else message
+
+
 def _note(said: dict[str, Any], outcome: Outcome) -> None:
     if said.get("ephemeral"):
         return
-    text = " ".join(said.get("message", "").replace("<{%reset%}>", "").split())
+    text = " ".join(_telling(said.get("message", "").replace("<{%reset%}>", "")).split())
     where = _short(said["urn"]) + ": " if said.get("urn") else ""
     if said["severity"] == "error" and text:
         outcome.problems.append(where + text)

@@ -145,12 +145,22 @@ def extended(response: Response, tag: str, extra: Callable[[str], Mapping[str, A
     """An XML answer with further elements after each `tag`: those that `extra` gives for its text."""
 
     def extend(found: re.Match[str]) -> str:
-        elements = extra(html.unescape(found[1]))
-        return found[0] + "".join(f"<{name}>{escape(str(value))}</{name}>" for name, value in elements.items())
+        return found[0] + _elements(extra(html.unescape(found[1])))
 
     status, headers, body = response
     text = body if isinstance(body, str) else body.decode()
     return status, headers, re.sub(f"<{tag}>([^<]*)</{tag}>", extend, text).encode()
+
+
+def _elements(values: Mapping[str, Any]) -> str:
+    """XML elements; a list is one of `item` elements."""
+    texts = {
+        name: "".join(f"<item>{_elements(item)}</item>" for item in cast("list[Mapping[str, Any]]", value))
+        if isinstance(value, list)
+        else escape(str(value))
+        for name, value in values.items()
+    }
+    return "".join(f"<{name}>{text}</{name}>" for name, text in texts.items())
 
 
 def install(name: str, *, before: Before | None = None, after: After | None = None) -> None:

@@ -6,7 +6,6 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
-from local.console import console
 from local.errors import LocalError
 from local.toolchain import build
 from local.toolchain.custom_resources import crds
@@ -55,5 +54,5 @@ def on_path(name: str) -> Path | None:
         return None
     if not module.fitting.version.search(asked.stdout + asked.stderr):
         return None
-    console.print(f"[dim]using {found}[/dim]")
+
     return Path(found)

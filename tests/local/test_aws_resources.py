@@ -35,14 +35,6 @@ NO_EFFECT = {
 """What the program sets and the Terraform provider is too old for: each must be told once."""
 
 KEPT_OTHERWISE = {
-    ("aws:apigateway/stage:Stage", "accessLogSettings"),
-    ("aws:ec2/flowLog:FlowLog", "iamRoleArn"),
-    ("aws:ec2/flowLog:FlowLog", "maxAggregationInterval"),
-    ("aws:ec2/flowLog:FlowLog", "tagsAll"),
-    ("aws:ec2/vpcEndpoint:VpcEndpoint", "privateDnsEnabled"),
-    ("aws:ec2/vpcEndpoint:VpcEndpoint", "securityGroupIds"),
-    ("aws:elasticache/parameterGroup:ParameterGroup", "parameters"),
-    ("aws:elasticache/replicationGroup:ReplicationGroup", "autoMinorVersionUpgrade"),
     ("aws:elasticache/replicationGroup:ReplicationGroup", "port"),
     ("aws:elasticache/user:User", "authenticationMode"),
     ("aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule", "tagsAll"),

@@ -95,3 +95,33 @@ def test_parameters_by_who_set_them(cloud: Cloud) -> None:
     ]
     by_system = cache.describe_cache_parameters(**group, Source="system")["Parameters"]
     assert "maxmemory-policy" not in {known["ParameterName"] for known in by_system}
+
+
+def test_an_interface_endpoint_keeps_its_groups_and_its_private_names(cloud: Cloud) -> None:
+    ec2 = cloud.client("ec2")
+    vpc = ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
+    group = ec2.create_security_group(GroupName="ecr", Description="ecr", VpcId=vpc)["GroupId"]
+    made = ec2.create_vpc_endpoint(
+        VpcId=vpc,
+        VpcEndpointType="Interface",
+        ServiceName="com.amazonaws.us-east-1.ecr.api",
+        SecurityGroupIds=[group],
+        PrivateDnsEnabled=True,
+    )["VpcEndpoint"]
+    (known,) = ec2.describe_vpc_endpoints(VpcEndpointIds=[made["VpcEndpointId"]])["VpcEndpoints"]
+    for endpoint in (made, known):
+        assert endpoint["PrivateDnsEnabled"] is True
+        assert [found["GroupId"] for found in endpoint["Groups"]] == [group]
+
+
+def test_a_stage_has_no_access_log_unless_it_is_given_one(cloud: Cloud) -> None:
+    gateway = cloud.client("apigateway")
+    api = gateway.create_rest_api(name="api")["id"]
+    root = gateway.get_resources(restApiId=api)["items"][0]["id"]
+    gateway.put_method(restApiId=api, resourceId=root, httpMethod="GET", authorizationType="NONE")
+    gateway.put_integration(restApiId=api, resourceId=root, httpMethod="GET", type="MOCK")
+    deployment = gateway.create_deployment(restApiId=api)["id"]
+    gateway.create_stage(restApiId=api, stageName="llm", deploymentId=deployment)
+    assert "accessLogSettings" not in gateway.get_stage(restApiId=api, stageName="llm")
+    (stage,) = gateway.get_stages(restApiId=api)["item"]
+    assert "accessLogSettings" not in stage

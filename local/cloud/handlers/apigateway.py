@@ -40,10 +40,23 @@ def after(call: Call, response: Response) -> Response:
             integration = resources[api][resource]["resourceMethods"][method]["methodIntegration"]
             integration.update({name: call.json[name] for name in INTEGRATION_SETTINGS if name in call.json})
             return reply(integration, status=201)
+        case ["restapis", _, "stages", *_]:
+            return _without_access_log(response)
         case ["usageplans"] if call.method == "POST":
             return _without_unset(response)
         case _:
             return response
+
+
+def _without_access_log(response: Response) -> Response:
+    """Stages as AWS answers them: without the settings of an access log where there is none."""
+    status, headers, body = response
+    answer: dict[str, Any] = json.loads(body or b"{}")
+    stages: list[dict[str, Any]] = answer.get("item", [answer])
+    for stage in stages:
+        if stage.get("accessLogSettings") == {}:
+            del stage["accessLogSettings"]
+    return (status, headers, json.dumps(answer).encode()) if body else response
 
 
 def _without_unset(response: Response) -> Response:

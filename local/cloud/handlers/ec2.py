@@ -1,7 +1,8 @@
-"""EC2: which instance types a place offers, and all settings of flow logs."""
+"""EC2: which instance types a place offers, and all settings of flow logs and interface endpoints."""
 
 import fnmatch
 import re
+from typing import Any
 
 from local.cloud import emulator
 from local.cloud.emulator import Call, Response
@@ -40,8 +41,16 @@ def before(call: Call) -> Response | None:
 
 
 def after(call: Call, response: Response) -> Response:
-    """Keeps what MiniStack takes of a flow log and doesn't answer."""
+    """Keeps what MiniStack takes of a flow log or an interface endpoint and doesn't answer."""
     ec2 = emulator.service("ec2")
+    if call.operation == "CreateVpcEndpoint" and call.value("VpcEndpointType") == "Interface":
+        for identifier in re.findall(r"<vpcEndpointId>([^<]+)<", _text(response)):
+            ec2._vpc_endpoints[identifier]["settings"] = {
+                "privateDnsEnabled": call.value("PrivateDnsEnabled", "true"),
+                "groupSet": [{"groupId": group, "groupName": ""} for group in call.values("SecurityGroupId")],
+            }
+    if "VpcEndpoint" in call.operation:
+        return emulator.extended(response, "vpcEndpointId", _endpoint_settings)
     if call.operation == "CreateFlowLogs":
         for identifier in re.findall(r"<item>(fl-\w+)</item>", _text(response)):
             ec2._flow_logs[identifier]["settings"] = {
@@ -52,6 +61,11 @@ def after(call: Call, response: Response) -> Response:
     if call.operation == "DescribeFlowLogs":
         return emulator.extended(response, "flowLogId", lambda known: ec2._flow_logs[known].get("settings", {}))
     return response
+
+
+def _endpoint_settings(identifier: str) -> dict[str, Any]:
+    endpoint: dict[str, Any] = emulator.service("ec2")._vpc_endpoints.get(identifier) or {}
+    return endpoint.get("settings", {})
 
 
 def _text(response: Response) -> str:
