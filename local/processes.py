@@ -73,6 +73,7 @@ class Daemon:
                     env={**os.environ, **(env or {})},
                     start_new_session=True,
                 )
+            _children[process.pid] = process
             record = {"pid": process.pid, "started": start_time(process.pid)}
             self._pid_file.write_text(json.dumps(record))
         deadline = time.monotonic() + timeout
@@ -108,10 +109,15 @@ class Daemon:
             return "(no log)"
 
 
+_children: dict[int, "subprocess.Popen[bytes]"] = {}
+"""What this process has started, so that it can be collected when it has ended."""
+
+
 def reap(pid: int) -> None:
     """Collects a dead child so that it doesn't linger as a zombie; does nothing for another's child."""
-    with contextlib.suppress(ChildProcessError):
-        os.waitpid(pid, os.WNOHANG)
+    child = _children.get(pid)
+    if child is not None and child.poll() is not None:
+        del _children[pid]
 
 
 def daemons() -> list[Daemon]:

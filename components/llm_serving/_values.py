@@ -59,6 +59,7 @@ def inference_service(
 ) -> dict[str, Any]:
     """Return the values of charts/inference-service."""
     fetch_seconds = WEIGHTS_SECONDS + transfer_seconds(spec.weight_gb)
+    shared_mib = SHARED_MEMORY_MIB_PER_GPU * spec.gpus if spec.gpus > 1 else 0
     return {
         "image": image,
         "loader": {"image": loader_image, "source": weights, "timeoutSeconds": WEIGHTS_SECONDS},
@@ -70,9 +71,10 @@ def inference_service(
         "terminationGracePeriodSeconds": launch.grace_seconds,
         "progressDeadlineSeconds": PULL_SECONDS + fetch_seconds + launch.startup_seconds,
         "gpus": spec.gpus,
-        "sharedMemoryMib": SHARED_MEMORY_MIB_PER_GPU * spec.gpus if spec.gpus > 1 else 0,
+        "sharedMemoryMib": shared_mib,
         "modelVolumeMib": volume_mib(spec.weight_gb),
-        "resources": _resources(cpu_millicores, memory_mib),
+        # What is written to /dev/shm counts as the container's memory.
+        "resources": _resources(cpu_millicores, memory_mib + shared_mib),
         "nodeSelector": {taints.POOL_LABEL: pool},
         "tolerations": [taints.gpu_toleration()],
     }

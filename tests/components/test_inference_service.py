@@ -81,8 +81,10 @@ def test_chart_values() -> None:
 
 
 def test_sharded_models_get_shared_memory() -> None:
+    alone = int(service().inputs(CHART, "s")["values"]["resources"]["limits"]["memory"].removesuffix("Mi"))
     values = service(gpus=4).inputs(CHART, "s")["values"]
     assert (values["gpus"], values["sharedMemoryMib"]) == (4, 4096)
+    assert values["resources"]["limits"] == {"memory": f"{alone + 4096}Mi"}
     assert values["args"][values["args"].index("--num-shard") + 1] == "4"
 
 
