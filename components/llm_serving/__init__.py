@@ -1,12 +1,20 @@
-"""Components of an LLM-serving environment on AWS, for Pulumi programs in Python and, as a plugin, in any language."""
+"""Components of an LLM-serving environment on AWS, for Pulumi programs in Python and, as a plugin, in any language.
 
-from llm_serving.api_gateway import ApiGateway, ApiGatewayArgs, UsagePlanArgs
-from llm_serving.cluster import AccessEntryArgs, GpuCluster, GpuClusterArgs, NodePoolArgs
-from llm_serving.inference_service import InferenceService, InferenceServiceArgs
-from llm_serving.llm_gateway import LlmGateway, LlmGatewayArgs, ModelRouteArgs
-from llm_serving.model_bucket import ModelBucket, ModelBucketArgs
-from llm_serving.network import ExistingNetworkArgs, Network, NetworkArgs
-from llm_serving.semantic_cache import SemanticCache, SemanticCacheArgs
+A component's module is imported when it is first asked for: pulumi_aws takes seconds to import whole, and the parts of
+this package that don't deal with Pulumi have no use for it.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from llm_serving.api_gateway import ApiGateway, ApiGatewayArgs, UsagePlanArgs
+    from llm_serving.cluster import AccessEntryArgs, GpuCluster, GpuClusterArgs, NodePoolArgs
+    from llm_serving.inference_service import InferenceService, InferenceServiceArgs
+    from llm_serving.llm_gateway import LlmGateway, LlmGatewayArgs, ModelRouteArgs
+    from llm_serving.model_bucket import ModelBucket, ModelBucketArgs
+    from llm_serving.network import ExistingNetworkArgs, Network, NetworkArgs
+    from llm_serving.semantic_cache import SemanticCache, SemanticCacheArgs
 
 __all__ = [
     "AccessEntryArgs",
@@ -29,3 +37,32 @@ __all__ = [
     "SemanticCacheArgs",
     "UsagePlanArgs",
 ]
+
+_HOMES = {
+    "AccessEntryArgs": "cluster",
+    "ApiGateway": "api_gateway",
+    "ApiGatewayArgs": "api_gateway",
+    "ExistingNetworkArgs": "network",
+    "GpuCluster": "cluster",
+    "GpuClusterArgs": "cluster",
+    "InferenceService": "inference_service",
+    "InferenceServiceArgs": "inference_service",
+    "LlmGateway": "llm_gateway",
+    "LlmGatewayArgs": "llm_gateway",
+    "ModelBucket": "model_bucket",
+    "ModelBucketArgs": "model_bucket",
+    "ModelRouteArgs": "llm_gateway",
+    "Network": "network",
+    "NetworkArgs": "network",
+    "NodePoolArgs": "cluster",
+    "SemanticCache": "semantic_cache",
+    "SemanticCacheArgs": "semantic_cache",
+    "UsagePlanArgs": "api_gateway",
+}
+"""The module of each name."""
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

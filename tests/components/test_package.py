@@ -1,10 +1,13 @@
 """The package as other programs see it: what it exports, and the schema of its plugin."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, cast
 
 import pulumi
+import pytest
 from pulumi.provider.experimental.component import ComponentProvider
 
 import llm_serving
@@ -71,3 +74,13 @@ def test_required_inputs_are_few() -> None:
         "Network": [],
         "SemanticCache": ["clientSecurityGroupId", "nodeType", "subnetIds", "vpcId"],
     }
+
+
+def test_importing_the_package_imports_no_pulumi() -> None:
+    program = "import sys, llm_serving.model_registry; sys.exit('pulumi' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_an_unknown_name_is_an_error() -> None:
+    with pytest.raises(AttributeError, match="module 'llm_serving' has no attribute 'Nothing'"):
+        getattr(llm_serving, "Nothing")  # noqa: B009  the type checker knows that it isn't there
