@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
-from local import environment
+from local import environment, toolchain
 from local.asking import Answer, Client
 from local.console import console, errors
 from local.errors import LocalError
@@ -141,14 +141,18 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print it for a 
 def test() -> None:
     """Run every test, the fast ones first."""
     environment.require_root()
-    for name, marker in (
-        ("fast tests", "not local and not environment"),
-        ("the engine and the local cloud", "local"),
-        ("the whole environment", "environment"),
-    ):
-        console.rule(name)
-        if code := subprocess.run(["pytest", "-m", marker], cwd=ROOT, check=False).returncode:
-            raise typer.Exit(code)
+    environment.install_packages()
+    _pytest("fast tests", "not local and not environment")
+    environment.prepare()
+    toolchain.ensure("helm")
+    _pytest("the real engine and the local cloud", "local")
+    _pytest("the whole environment", "environment")
+
+
+def _pytest(title: str, marker: str) -> None:
+    console.rule(title)
+    if code := subprocess.run(["pytest", "-m", marker], cwd=ROOT, check=False).returncode:
+        raise typer.Exit(code)
 
 
 @app.command()

@@ -103,9 +103,13 @@ def up() -> Result:
 
 def prepare() -> None:
     """Gets every program and package that the environment needs."""
-    plugins.require_aws()
-    packages.ensure_packages(*packages.NODE, *packages.IMAGES, *packages.CLOUD)
+    install_packages()
     toolchain.ensure(*CLUSTER_PROGRAMS, *ENGINE_PROGRAMS)
+
+
+def install_packages() -> None:
+    """Gets the Debian packages that the environment needs."""
+    packages.ensure_packages(*packages.NODE, *packages.IMAGES, *packages.CLOUD)
 
 
 def _up(stages: Stages) -> Result:
