@@ -5,6 +5,7 @@ from pathlib import Path
 
 import yaml
 
+from local import certificates
 from local.addresses import HOST_IP
 from local.cluster import pki
 from local.paths import state
@@ -38,7 +39,7 @@ def write(path: Path, user: str, pair: pki.Pair) -> Path:
     }
     content = yaml.safe_dump(document, sort_keys=False).encode()
     if not path.exists() or path.read_bytes() != content:
-        pki.write_private(path, content)
+        certificates.write(path, content)
     return path
 
 

@@ -12,6 +12,9 @@ import threading
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import IO
 
+PATIENCE_S = 10
+"""How long a program may take to end after SIGTERM."""
+
 
 class Child:
     """One program: a Pulumi program, a policy pack or a component provider."""
@@ -43,6 +46,15 @@ class Child:
                 self.ended = True
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(self._process.pid, signal.SIGTERM)
+
+    def collect(self) -> None:
+        """Waits for the end of a program that was ended, and enforces it where the program takes its time."""
+        try:
+            self._process.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
 
     def output(self) -> Iterator[tuple[bytes, bytes]]:
         """The program's output as it comes: pieces of standard output (first) and of standard error (second)."""
@@ -80,6 +92,7 @@ class Children:
             yield child
         finally:
             child.end()
+            child.collect()
             self._running.discard(child)
 
     def end_all(self) -> None:

@@ -5,18 +5,15 @@ starts this program, reads the port from its first line, and calls it to run pro
 providers. What each call means is written in Pulumi's `language.proto`. The host ends with the CLI.
 """
 
-import argparse
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent import futures
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import grpc
@@ -30,7 +27,7 @@ from local.plugins import interpreter as pythons
 from local.plugins.children import Children
 from local.plugins.executor import BAIL
 from local.plugins.interpreter import Interpreter, InterpreterError
-from local.plugins.lifetime import when_orphaned
+from local.plugins.lifetime import begin
 
 EXECUTOR_VARIABLE = "LLM_SERVING_PULUMI_PYTHON_EXEC"
 """Names the program that runs a Pulumi program in Python: `pulumi-language-python-exec` of Pulumi's Go SDK."""
@@ -272,20 +269,9 @@ def _type_check(options: Mapping[str, Any], python: Interpreter, program: str) -
 
 def main() -> None:
     """Serves until the CLI ends or says so with SIGINT or SIGTERM."""
-    parser = argparse.ArgumentParser(description="Pulumi language host for Python")
-    parser.add_argument("--tracing")
-    parser.add_argument("engine", nargs="?", default="")
-    known, _ = parser.parse_known_args()
-    stop = threading.Event()
+    engine, stop = begin("Pulumi language host for Python")
 
-    def on_signal(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    signal.signal(signal.SIGINT, on_signal)
-    signal.signal(signal.SIGTERM, on_signal)
-    when_orphaned(stop.set)
-
-    host = Host(known.engine, os.environ[EXECUTOR_VARIABLE])
+    host = Host(engine, os.environ[EXECUTOR_VARIABLE])
     options = [("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)]
     server = grpc.server(futures.ThreadPoolExecutor(WORKERS), options=options)
     server.add_generic_rpc_handlers((host.handler(),))

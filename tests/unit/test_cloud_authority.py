@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
+from local import certificates
 from local.cloud import authority
 
 
@@ -49,7 +50,7 @@ def test_a_certificate_of_another_authority_or_near_its_end_is_renewed(monkeypat
         path.unlink()
     after = authority.issue("cache", ["localhost"])[0].read_bytes()
     assert after != before
-    monkeypatch.setattr(authority, "RENEW_DAYS", authority.LEAF_DAYS + 1)
+    monkeypatch.setattr(certificates, "RENEW_DAYS", certificates.LEAF_DAYS + 1)
     assert authority.issue("cache", ["localhost"])[0].read_bytes() != after
 
 

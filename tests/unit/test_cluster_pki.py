@@ -8,7 +8,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from local import paths
+from local import certificates, paths
 from local.cluster import kubeconfigs, pki
 
 
@@ -61,7 +61,7 @@ def test_certificate_is_kept_while_it_fits_and_made_anew_when_not(monkeypatch: p
     assert pki.issue("apiserver", "kube-apiserver", sans=["10.89.0.1"]).certificate.read_bytes() == first
     second = pki.issue("apiserver", "kube-apiserver", sans=["10.89.0.1", "10.96.0.1"]).certificate.read_bytes()
     assert second != first
-    monkeypatch.setattr(pki, "RENEW_DAYS", pki.LEAF_DAYS)
+    monkeypatch.setattr(certificates, "RENEW_DAYS", certificates.LEAF_DAYS)
     renewed = pki.issue("apiserver", "kube-apiserver", sans=["10.89.0.1", "10.96.0.1"]).certificate.read_bytes()
     assert renewed != second
 

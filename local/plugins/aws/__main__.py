@@ -1,15 +1,12 @@
 """`pulumi-resource-aws`: prints its port and serves until the engine is gone or says so with SIGINT or SIGTERM."""
 
-import argparse
 import contextlib
 import os
-import signal
 import sys
 import threading
 from collections.abc import Callable
 from concurrent import futures
 from importlib.metadata import version
-from types import FrameType
 from typing import Any
 
 import grpc
@@ -23,6 +20,7 @@ from local.plugins.aws.bridge import MESSAGE_OPTIONS, Bridge
 from local.plugins.aws.provider import CallError, Provider
 from local.plugins.aws.sdk import installed
 from local.plugins.aws.tokens import NoCounterpartError
+from local.plugins.lifetime import begin
 
 WORKERS = 128
 """Calls served at once. The engine makes as many as `--parallel` says."""
@@ -98,14 +96,6 @@ def _engine(address: str) -> Engine:
     return log
 
 
-def _watch_parent(stop: threading.Event) -> None:
-    """Sets `stop` when the engine is gone, even where it was killed."""
-    parent = os.getppid()
-    while not stop.wait(1):
-        if os.getppid() != parent:
-            stop.set()
-
-
 def _prepare(bridge: Bridge) -> None:
     """Starts the bridge while the engine has other things to do. Where it fails, the first call says so."""
     with contextlib.suppress(LocalError):
@@ -114,22 +104,11 @@ def _prepare(bridge: Bridge) -> None:
 
 def main() -> None:
     """Serves one engine."""
-    parser = argparse.ArgumentParser(description="Pulumi resource provider for AWS on the Terraform AWS provider")
-    parser.add_argument("--tracing")
-    parser.add_argument("engine", nargs="?", default="")
-    known, _ = parser.parse_known_args()
-    stop = threading.Event()
-
-    def on_signal(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    signal.signal(signal.SIGINT, on_signal)
-    signal.signal(signal.SIGTERM, on_signal)
-    threading.Thread(target=_watch_parent, args=(stop,), daemon=True).start()
+    engine, stop = begin("Pulumi resource provider for AWS on the Terraform AWS provider")
 
     server, port = _server(WORKERS)
     messages, messages_port = _server(4)  # of its own: the bridge may say something while every worker waits for it
-    log = _engine(known.engine)
+    log = _engine(engine)
     bridge = Bridge(f"127.0.0.1:{messages_port}")
     try:
         provider = Provider(installed(), bridge, version("pulumi-aws"), log)
