@@ -85,6 +85,7 @@ def up() -> Result:
     """Brings everything up; where a stage fails, stops what was started and raises."""
     require_root()
     check_settings("local", overrides())
+    plugins.require_aws()
     stages = Stages()
     running = is_running()
     with exclusive():
@@ -155,6 +156,7 @@ def _pushing_weights() -> Generator[None]:
 def preview(stack: str) -> Outcome:
     """Previews a stack against a throw-away cloud, in the state folder of this process."""
     variables = seeds.account(committed(stack))
+    plugins.require_aws()
     toolchain.ensure(*ENGINE_PROGRAMS)
     try:
         os.environ.update(variables)

@@ -45,7 +45,12 @@ def begin(*arguments: str, prefix: tuple[str, ...] = (), **variables: str) -> "s
 def run(*arguments: str, fails: bool = False, prefix: tuple[str, ...] = (), **variables: str) -> str:
     """Runs a command of the Makefile and returns what it printed; checks that it ends as it should."""
     process = begin(*arguments, prefix=prefix, **variables)
-    text, _ = process.communicate(timeout=400)
+    try:
+        text, _ = process.communicate(timeout=400)
+    except BaseException:
+        process.send_signal(signal.SIGINT)  # it ends what it has started
+        process.communicate()
+        raise
     assert process.returncode == int(fails), text
     assert "Traceback" not in text, text
     return text
@@ -181,14 +186,33 @@ def census() -> dict[str, int]:
         "usage plans": len(cloud.client("apigateway").get_usage_plans()["items"]),
         "VPC links": len(cloud.client("apigateway").get_vpc_links()["items"]),
         "secrets": len(cloud.client("secretsmanager").list_secrets()["SecretList"]),
-        "keys": len(_enabled_keys()),
+        "keys": len(enabled_keys()),
         "log groups": len(cloud.client("logs").describe_log_groups()["logGroups"]),
-        "roles": sum(not role["Path"].startswith("/aws-service-role/") for role in iam.list_roles()["Roles"]),
+        "roles": len(roles()),
         "policies": len(iam.list_policies(Scope="Local")["Policies"]),
     }  # fmt: skip
 
 
-def _enabled_keys() -> list[str]:
+def roles() -> set[str]:
+    """The names of the emulated account's IAM roles, without those that AWS services make for themselves."""
+    found = cloud.client("iam").list_roles()["Roles"]
+    return {role["RoleName"] for role in found if not role["Path"].startswith("/aws-service-role/")}
+
+
+def enabled_keys() -> list[str]:
+    """The ids of the emulated account's own KMS keys that aren't about to be deleted."""
     kms = cloud.client("kms")
     keys = [kms.describe_key(KeyId=key["KeyId"])["KeyMetadata"] for key in kms.list_keys()["Keys"]]
     return [key["KeyId"] for key in keys if key["KeyState"] != "PendingDeletion" and key["KeyManager"] == "CUSTOMER"]
+
+
+def pulumi(*arguments: str) -> str:
+    """Runs the Pulumi CLI on the local stack, as a user of it would."""
+    from local import environment  # noqa: PLC0415
+
+    engine = environment.engine()
+    command = [str(engine.program), *arguments, "--stack", engine.stack, "--non-interactive", "--color", "never"]
+    done = subprocess.run(command, cwd=ROOT, env=engine.environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    return done.stdout

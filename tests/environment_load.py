@@ -2,9 +2,10 @@
 
 import itertools
 import json
+import math
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -14,6 +15,8 @@ from local.asking import Client
 from tests.environment_harness import outputs, wait
 
 MODEL = "smollm2-135m"
+SILENCE_S = 40
+"""How long a client waits for the next piece: with many clients on a small machine the first takes some seconds."""
 
 
 @dataclass
@@ -22,16 +25,21 @@ class Record:
 
     whole: int = 0
     """Streams that came to their `[DONE]`."""
-    failures: list[str] = field(default_factory=list[str])
+    failures: list[tuple[float, str]] = field(default_factory=list[tuple[float, str]])
+    """When each request began that failed, and why."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def note(self, failure: str | None) -> None:
+    def note(self, begun: float, failure: str | None) -> None:
         """Counts one request."""
         with self.lock:
             if failure is None:
                 self.whole += 1
             else:
-                self.failures.append(failure)
+                self.failures.append((begun, failure))
+
+    def failures_begun(self, *, after: float = -math.inf) -> list[str]:
+        """Why requests failed that began after a point in time."""
+        return [why for begun, why in self.failures if begun >= after]
 
     def more(self, requests: int) -> None:
         """Waits until so many more requests have come back whole."""
@@ -54,7 +62,7 @@ def stream(api: Client, prompt: str, tokens: int) -> Generator[tuple[float, str]
     }
     headers = {"x-api-key": api.key, "cache-control": "no-cache"}
     url = f"{api.url}/v1/chat/completions"
-    with httpx.stream("POST", url, json=body, headers=headers, timeout=120, trust_env=False) as response:
+    with httpx.stream("POST", url, json=body, headers=headers, timeout=SILENCE_S, trust_env=False) as response:
         assert response.status_code == 200, f"{response.status_code} {response.read().decode()[:200]}"
         for line in response.iter_lines():
             if line.startswith("data:"):
@@ -81,7 +89,8 @@ def load(clients: int = 10, tokens: int = 12) -> Generator[Record]:
 
     def ask() -> None:
         while not over.is_set():
-            record.note(failure(api, f"Tell me something about the number {next(numbers)}.", tokens))
+            begun = time.monotonic()
+            record.note(begun, failure(api, f"Tell me something about the number {next(numbers)}.", tokens))
 
     threads = [threading.Thread(target=ask) for _ in range(clients)]
     for thread in threads:
@@ -92,10 +101,3 @@ def load(clients: int = 10, tokens: int = 12) -> Generator[Record]:
         over.set()
         for thread in threads:
             thread.join()
-
-
-def seconds_until(what: str, ready: Callable[[], bool], *, within: float) -> float:
-    """How long it took until something was so."""
-    begun = time.monotonic()
-    wait(what, ready, seconds=within)
-    return time.monotonic() - begun

@@ -261,7 +261,8 @@ class ApiGateway(pulumi.ComponentResource):
                     usage_plan_id=plan.id,
                     key_id=key.id,
                     key_type="API_KEY",
-                    opts=self._child(),
+                    # Its `value` is the key itself, which only the key's own type calls a secret.
+                    opts=pulumi.ResourceOptions(parent=self, additional_secret_outputs=["value"]),
                 )
                 keys[key_name] = key
         return keys

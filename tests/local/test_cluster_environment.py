@@ -1,4 +1,4 @@
-"""The cluster of a running environment (`make up`): its nodes, pods, load balancing targets and pod identity.
+"""The cluster of the running environment: its nodes, pods, load balancing targets and pod identity.
 
 Everything made here is in a namespace and a node group of its own, and is removed again.
 """
@@ -58,19 +58,15 @@ def kubectl(*arguments: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def api() -> Generator[Api]:
+def api(environment: str) -> Generator[Api]:
     client = Api.admin()
-    if not client.is_ready():
-        pytest.fail("the environment isn't running: make up")
     yield client
     client.close()
 
 
 @pytest.fixture(scope="module")
-def eks_cluster() -> str:
-    clusters: list[str] = cloud.client("eks").list_clusters()["clusters"]
-    assert clusters, "the stack has no EKS cluster: make up"
-    return clusters[0]
+def eks_cluster(environment: str) -> str:
+    return cloud.client("eks").list_clusters()["clusters"][0]
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 The tests follow each other: each `up` finds what the one before has left in the emulator and in Pulumi's state.
 """
 
+import json
 import re
 import signal
 import socket
@@ -11,17 +12,21 @@ from contextlib import ExitStack
 
 import pytest
 
+from local import cloud
 from local.paths import STATE
 from tests.environment_harness import (
     begin,
     census,
     changed,
+    enabled_keys,
     events,
     leftovers,
     made,
     override,
     problem,
+    pulumi,
     remembered_ports,
+    roles,
     run,
     wait,
 )
@@ -50,6 +55,15 @@ def _committed_settings() -> Iterator[None]:
     override({})
 
 
+def test_failed_up_says_why_and_leaves_nothing_running() -> None:
+    # The program fails at once, while the first resources, and the roles of the EKS component, are being made.
+    override({"images": {"tgi": {"tag": "no-such-tag"}}})
+    text = problem("up")
+    assert "aws:ecr/getImage:getImage failed" in text
+    assert str(STATE / "log" / "pulumi-up.log") in text
+    assert not leftovers()
+
+
 def test_ctrl_c_ends_after_the_operations_under_way() -> None:
     process = begin("up")
     wait("the first resources", lambda: len(made()) >= 5 or process.poll() is not None, seconds=120)
@@ -75,20 +89,12 @@ def _progress(first: int) -> int:
     return len(made()) if len(made()) != first else 0
 
 
-def test_failed_up_says_why_and_leaves_nothing_running() -> None:
-    override({"images": {"tgi": {"tag": "no-such-tag"}}})
-    text = problem("up")
-    assert "no-such-tag" in text
-    assert str(STATE / "log" / "pulumi-up.log") in text
-    assert not leftovers()
-
-
 def test_next_up_converges_on_other_ports_and_makes_nothing_twice() -> None:
     before = remembered_ports()
-    services = ("cloud", "apiserver", "cache")
+    services = ("cloud", "apiserver", "registry")
     with ExitStack() as others:
         for service in services:
-            others.enter_context(socket.create_server(("127.0.0.1", before[service])))
+            others.enter_context(socket.create_server(("", before[service])))
         text = run("up")
     now = remembered_ports()
     assert all(now[service] != before[service] for service in services)
@@ -97,6 +103,16 @@ def test_next_up_converges_on_other_ports_and_makes_nothing_twice() -> None:
     assert text.splitlines()[-1].startswith("Cache ("), text
     assert {kind: count for kind, count in census().items() if kind in EXPECTED} == EXPECTED
     assert not [step for step in changed().values() if "replace" in step or "delete" in step]
+    # Nothing is in the account that the state doesn't know: no operation was cut short and forgotten.
+    assert ids("aws:iam/role:Role") == roles()
+    assert ids("aws:kms/key:Key") == set(enabled_keys())
+    assert ids("aws:s3/bucket:Bucket") == {bucket["Name"] for bucket in cloud.client("s3").list_buckets()["Buckets"]}
+
+
+def ids(kind: str) -> set[str]:
+    """The ids that the state has of a type's resources."""
+    resources = json.loads(pulumi("stack", "export"))["deployment"]["resources"]
+    return {resource["id"] for resource in resources if resource["type"] == kind}
 
 
 def test_same_again_changes_nothing() -> None:

@@ -23,6 +23,8 @@ log = logging.getLogger("controller.nodes")
 
 DRAIN_SECONDS = 300
 """How long disruption budgets may hold a node back. EKS gives them 15 minutes."""
+GONE_SECONDS = 20
+"""The same where the whole node group is gone: AWS calls one deleted when its instances are."""
 LOST_SECONDS = 20
 """A lost node's pods are given up after so long even if the control plane has not called it NotReady."""
 UNREGISTERED_SECONDS = 60
@@ -126,7 +128,7 @@ class NodeGroups:
         }
         for member in members:
             if self._missing.get(member.group, 0) >= MISSING_LOOKS:
-                self._end(member, "its node group is gone")
+                self._end(member, "its node group is gone", GONE_SECONDS)
             elif member.group in groups and member.name in nodes and member.name not in self._draining:
                 self._dress(nodes[member.name], groups[member.group])
 
@@ -224,12 +226,12 @@ class NodeGroups:
         created = self._api.create("/api/v1/nodes", item)
         nodes[created["metadata"]["name"]] = created
 
-    def _end(self, member: Member, reason: str) -> None:
+    def _end(self, member: Member, reason: str, seconds: float = DRAIN_SECONDS) -> None:
         log.info("%s: draining %s, for %s", member.group, member.name, reason)
 
         def work() -> None:
             try:
-                drain.drain(self._api, member.name, seconds=DRAIN_SECONDS, stopped=self._stop.is_set)
+                drain.drain(self._api, member.name, seconds=seconds, stopped=self._stop.is_set)
                 if self._stop.is_set():
                     return
                 if member.spec:

@@ -1,0 +1,201 @@
+"""The stack on the real engine: what `up` made, changes of its settings, and in the end nothing left of it.
+
+The last test destroys the stack.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local import cloud
+from local import environment as stages
+from local.cluster import node
+from local.paths import STATE
+from tests.environment_harness import (
+    census,
+    changed,
+    items,
+    kubectl,
+    leftovers,
+    outputs,
+    override,
+    pulumi,
+    run,
+    wait,
+)
+
+pytestmark = [pytest.mark.environment, pytest.mark.usefixtures("environment")]
+
+MODEL = "smollm2-135m"
+NAMESPACE = "llm-serving"
+BUCKET = "made-by-hand"
+BUCKET_URN = f"urn:pulumi:local::llm-serving::aws:s3/bucket:Bucket::{BUCKET}"
+PROVIDER_URN = "urn:pulumi:local::llm-serving::pulumi:providers:aws::aws"
+
+
+@pytest.fixture
+def _committed_settings() -> Iterator[None]:
+    """After the test the stack is as it is committed."""
+    yield
+    _apply({})
+
+
+def pool_nodes(pool: str) -> list[str]:
+    found = items("nodes", "-l", f"llm-serving/pool={pool}")
+    return [
+        each["metadata"]["name"]
+        for each in found
+        if any(one["type"] == "Ready" and one["status"] == "True" for one in each["status"]["conditions"])
+    ]
+
+
+def test_up_ends_with_both_answers(environment: str) -> None:
+    lines = environment.splitlines()
+    assert lines[-2].startswith("Model ("), environment
+    assert lines[-1].startswith("Cache ("), environment
+    assert lines[-2].partition(") ")[2] == lines[-1].partition(") ")[2] != ""
+
+
+def test_pods_run_on_real_nodes() -> None:
+    pods = items("pods", "-A")
+    assert {pod["status"]["phase"] for pod in pods} == {"Running"}, kubectl("get", "pods", "-A", "-o", "wide")
+    assert all(node.is_running(pod["spec"]["nodeName"]) for pod in pods)
+    instances = [pod["metadata"]["labels"].get("app.kubernetes.io/instance") for pod in pods]
+    assert (instances.count("llm-gateway"), instances.count(MODEL)) == (2, 2)
+
+
+def test_outputs_lead_to_what_there_is() -> None:
+    found = outputs()
+    assert set(found) == {
+        "apiGatewayUrl",
+        "apiKeys",
+        "modelBucketName",
+        "cacheEndpoint",
+        "clusterName",
+        "kubeconfig",
+    }
+    assert found["apiGatewayUrl"].startswith(f"{cloud.url()}/restapis/")
+    assert cloud.client("s3").head_bucket(Bucket=found["modelBucketName"])
+    assert cloud.client("eks").list_clusters()["clusters"] == [found["clusterName"]]
+    group = cloud.client("elasticache").describe_replication_groups()["ReplicationGroups"][0]
+    primary = group["NodeGroups"][0]["PrimaryEndpoint"]
+    assert found["cacheEndpoint"] == f"{primary['Address']}:{primary['Port']}"
+
+
+def test_status_shows_everything_well() -> None:
+    screen = json.loads(run("status", "--json"))
+    assert all(part["healthy"] for part in screen["parts"])
+    assert {pod["phase"] for pod in screen["pods"]} == {"Running"}
+    assert "down" not in run("status")
+
+
+def test_no_secret_in_plain_text() -> None:
+    secrets = cloud.client("secretsmanager")
+    names = [secret["Name"] for secret in secrets.list_secrets()["SecretList"]]
+    values = [secrets.get_secret_value(SecretId=name)["SecretString"] for name in names]
+    canaries = [*outputs()["apiKeys"].values(), *values]
+    assert len(canaries) >= 3
+    commands = b"\n".join(_read(path) for path in Path("/proc").glob("[0-9]*/cmdline"))
+    places = {
+        "the exported state": pulumi("stack", "export"),
+        "config maps": kubectl("get", "configmaps", "-A", "-o", "json"),
+        "pods": kubectl("get", "pods", "-A", "-o", "json"),
+        "the processes' arguments": commands.decode(errors="replace"),
+        "the pods' logs": kubectl("logs", "-n", NAMESPACE, "-l", "app.kubernetes.io/name", "--tail=-1", "--prefix"),
+    }
+    logs = [*(STATE / "log").iterdir(), *(STATE / "pulumi").glob("*.jsonl"), *(STATE / "pulumi-state").rglob("*.json*")]
+    places.update({str(path): _read(path).decode(errors="replace") for path in logs})
+    found = [place for place, text in places.items() for canary in canaries if canary in text]
+    assert not found
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def test_refresh_finds_nothing_changed() -> None:
+    engine = stages.engine()
+    engine.select()
+    outcome = engine.refresh()
+    assert not outcome.changed, outcome.changes
+
+
+@pytest.mark.usefixtures("_committed_settings")
+def test_fewer_replicas_change_the_deployment_and_its_budget_only() -> None:
+    _apply({"models": {MODEL: {"replicas": 1}}})
+    assert changed() == {
+        f"kubernetes:apps/v1:Deployment::{MODEL}:{NAMESPACE}/{MODEL}": "update",
+        f"kubernetes:policy/v1:PodDisruptionBudget::{MODEL}:{NAMESPACE}/{MODEL}": "delete",
+    }
+    pods = wait("one pod", lambda: one if len(one := _model_pods()) == 1 else None)
+    assert pods == ["Running"]
+
+
+def _model_pods() -> list[str]:
+    return [
+        pod["status"]["phase"] for pod in items("pods", "-n", NAMESPACE, "-l", f"app.kubernetes.io/instance={MODEL}")
+    ]
+
+
+def test_node_group_grows_and_shrinks_with_its_settings() -> None:
+    before = pool_nodes("l4")
+    size = len(before)
+    _apply({"cluster": {"gpuPools": {"l4": {"minSize": size + 1, "desiredSize": size + 1}}}})
+    assert changed() == {
+        "aws:eks/nodeGroup:NodeGroup::cluster-l4": "update",
+        "eks:index:ManagedNodeGroup::cluster-l4": "update",
+    }
+    wait("one node more", lambda: len(pool_nodes("l4")) == size + 1, seconds=90)
+    _apply({})
+    wait("one node less", lambda: len(items("nodes", "-l", "llm-serving/pool=l4")) == size, seconds=120)
+    wait("its processes are gone", lambda: len(node.specs()) == len(items("nodes")))
+
+
+def _apply(settings: dict[str, Any]) -> None:
+    override(settings)
+    engine = stages.engine()
+    engine.select()
+    engine.up()
+
+
+def test_import_takes_over_what_was_made_by_hand() -> None:
+    s3 = cloud.client("s3")
+    s3.create_bucket(Bucket=BUCKET)
+    pulumi(
+        "import", "aws:s3/bucket:Bucket", BUCKET, BUCKET, "--provider", f"aws={PROVIDER_URN}",
+        "--yes", "--skip-preview", "--generate-code=false", "--protect=false",
+        "--config-file", str(stages.engine().config_file),
+    )  # fmt: skip
+    resources = json.loads(pulumi("stack", "export"))["deployment"]["resources"]
+    imported = next(each for each in resources if each["urn"] == BUCKET_URN)
+    assert imported["outputs"]["arn"] == f"arn:aws:s3:::{BUCKET}"
+    pulumi("state", "delete", BUCKET_URN, "--yes")
+    s3.delete_bucket(Bucket=BUCKET)
+
+
+def test_same_again_changes_nothing() -> None:
+    text = run("up")
+    assert not changed()
+    assert " unchanged" in text
+    assert " created" not in text
+
+
+def test_destroy_leaves_nothing_anywhere() -> None:
+    engine = stages.engine()
+    engine.select()
+    outcome = engine.destroy()
+    assert set(outcome.changes) == {"delete"}, outcome.changes
+    assert {kind: count for kind, count in census().items() if count} == {}
+    namespaces = {each["metadata"]["name"] for each in items("namespaces")}
+    assert namespaces == {"default", "kube-system", "kube-public", "kube-node-lease"}
+    wait("no node", lambda: not items("nodes"), seconds=60)
+    assert not [pod for pod in items("pods", "-A") if pod["spec"].get("nodeName")]
+    assert json.loads(pulumi("stack", "export"))["deployment"].get("resources", []) == []
+    run("down")
+    assert not leftovers()
