@@ -70,7 +70,12 @@ def _machine() -> dict[str, str | int]:
         platform.machine(),
     )
     gib = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30)
-    return {"cpu": cpu, "cores": os.cpu_count() or 1, "memory_gib": gib, "kernel": platform.release()}
+    return {
+        "cpu": cpu,
+        "cores": os.cpu_count() or 1,
+        "memory_gib": gib,
+        "linux": ".".join(platform.release().split(".")[:2]),
+    }
 
 
 def _memory() -> dict[str, int]:
@@ -93,11 +98,12 @@ def _rows(results: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _markdown(results: Mapping[str, Any]) -> str:
-    machine = results["machine"]
+    machine = "{cores} cores of {cpu}, {memory_gib} GiB, Linux {linux}".format(**results["machine"])
     rows = "\n".join(f"| {name} | {value} |" for name, value in _rows(results))
     return f"""# The local environment, measured
 
-On {results["measured"]}, {machine}. Written by `make bench`.
+On {results["measured"]}, {machine}. Written by `make bench`; the first start makes every resource of the stack where
+there are none yet.
 
 | measure | value |
 |---|---|
