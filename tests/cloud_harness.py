@@ -77,8 +77,8 @@ class Cloud:
         """The emulator's address."""
         return f"http://127.0.0.1:{self.port('cloud')}"
 
-    def client(self, service: str, key: str = "test", secret: str = "test", token: str = "") -> Any:
-        """A boto3 client, as root unless told otherwise."""
+    def client(self, service: str, key: str = "test", secret: str = "test", token: str = "", tries: int = 1) -> Any:
+        """A boto3 client, as root unless told otherwise, that makes each call `tries` times at most."""
         session: Any = boto3.Session()
         return session.client(
             service,
@@ -87,7 +87,7 @@ class Cloud:
             aws_access_key_id=key,
             aws_secret_access_key=secret,
             aws_session_token=token or None,
-            config=Config(retries={"total_max_attempts": 1}, proxies={}),
+            config=Config(retries={"total_max_attempts": tries}, proxies={}),
         )
 
 
