@@ -127,6 +127,10 @@ class Engine:
         """Creates or updates every resource. Raises LocalError, in the engine's words, where one fails."""
         return self._operate("up", "--yes", "--skip-preview")
 
+    def refresh(self) -> Outcome:
+        """Reads every resource back into the state."""
+        return self._operate("refresh", "--yes", "--skip-preview")
+
     def destroy(self) -> Outcome:
         """Deletes every resource."""
         return self._operate("destroy", "--yes", "--skip-preview")
