@@ -7,7 +7,10 @@ import pulumi_aws as aws
 import pulumi_kubernetes as kubernetes
 
 from infra import providers
-from infra.settings import GpuPoolSettings, ImageSettings, Settings, SystemPoolSettings, UsagePlanSettings
+from infra.settings import Settings
+from infra.settings.cluster import GpuPoolSettings, SystemPoolSettings
+from infra.settings.gateway import UsagePlanSettings
+from infra.settings.images import ImageSettings
 from llm_serving import (
     ApiGateway,
     ApiGatewayArgs,

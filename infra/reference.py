@@ -16,7 +16,7 @@ Every key of a stack file, `stacks/Pulumi.NAME.yaml`. Each section below is a va
 `{NAMESPACE}:SECTION`. An unknown key, a wrong type or a value out of range is refused by `pulumi preview`, all at once,
 with the nearest value that would have been right.
 
-Written by `python -m infra.reference` from `infra/settings.py`; a test keeps it current.
+Written by `python -m infra.reference` from `infra/settings`; a test keeps it current.
 """
 
 

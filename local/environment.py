@@ -72,7 +72,8 @@ def overrides() -> dict[str, Any]:
 
 def check_settings(stack: str, over: Mapping[str, Any]) -> None:
     """Raises LocalError, with a line for each problem, where the stack can't be used; before anything is started."""
-    from infra.settings import SettingsError, load  # noqa: PLC0415  only `up` needs it
+    from infra.problems import SettingsError  # noqa: PLC0415
+    from infra.settings import load  # noqa: PLC0415  only `up` needs it
 
     config: dict[str, Any] = Engine(stack, Path(), {}, over).stack_file().get("config") or {}
     try:

@@ -1,0 +1,64 @@
+"""The way in: the LLM gateway and the public API before it."""
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from infra.section import Section, named, problem_of
+from llm_serving.api_gateway import check_timeout, check_usage_plans
+
+
+class GatewaySettings(Section):
+    """The LLM gateway's pods."""
+
+    replicas: Annotated[int, Field(ge=1, le=100)] = 2
+    """Pods."""
+    cpu_millicores: Annotated[int, Field(ge=10, le=64_000)] = 500
+    """CPU that a pod asks for, in thousandths of a core."""
+    memory_mib: Annotated[int, Field(ge=32, le=262_144)] = 256
+    """Memory of a pod in MiB, asked for and limited to."""
+
+
+class UsagePlanSettings(Section):
+    """What some API keys may use, each by itself."""
+
+    keys: Annotated[list[str], Field(min_length=1)]
+    """Names of the API keys; AWS makes their values."""
+    requests_per_second: Annotated[float, Field(ge=0.1, le=10_000)] = 10
+    """Steady rate."""
+    burst: Annotated[int, Field(ge=1, le=5000)] = 20
+    """Requests at once."""
+    requests_per_day: Annotated[int, Field(ge=1)] | None = None
+    """Daily quota. Default: none."""
+
+    def problems(self) -> Iterator[str]:
+        """Check the names of the keys."""
+        yield from named("keys", self.keys)
+
+
+class ApiGatewaySettings(Section):
+    """The public API."""
+
+    usage_plans: dict[str, UsagePlanSettings]
+    """Usage plans by name."""
+    response_transfer_mode: Literal["STREAM", "BUFFERED"] = "STREAM"
+    """`STREAM` sends tokens on as they come."""
+    timeout_seconds: int | None = None
+    """Longest request: up to 900 streamed, 29 buffered. Default: 300, or 29 buffered."""
+    requests_per_second: Annotated[float, Field(ge=0.1, le=10_000)] = 100
+    """Steady rate of all callers together."""
+    burst: Annotated[int, Field(ge=1, le=5000)] = 200
+    """Requests at once of all callers together."""
+    manage_account_role: bool = True
+    """Whether this stack sets the account's API Gateway logging role, one per account and region."""
+    url: str | None = None
+    """Public address where it is not the stage's own; may hold {api} and {stage}."""
+
+    def problems(self) -> Iterator[str]:
+        """Check the plans, and the timeout against the transfer mode."""
+        yield from named("usagePlans", self.usage_plans)
+        plans: Any = {name: {"keys": plan.keys} for name, plan in self.usage_plans.items()}
+        yield from problem_of(check_usage_plans, "usagePlans", plans)
+        for problem in problem_of(check_timeout, self.response_transfer_mode, self.timeout_seconds):
+            yield problem.replace("timeout_seconds", "timeoutSeconds")
