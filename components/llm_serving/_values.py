@@ -1,11 +1,12 @@
 """The Helm values of our charts, as typed functions: a chart's values are untyped, and a typo in one is silent."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pulumi
 
 from llm_serving import taints
+from llm_serving.observability import metrics
 from llm_serving.runtimes.launch import Launch, ServiceSpec, transfer_seconds, volume_mib
 
 PULL_SECONDS = 900
@@ -28,6 +29,8 @@ def llm_gateway(
     cache_secret_name: str,
     target_group_arn: pulumi.Input[str],
     node_pool: str,
+    network_cidrs: pulumi.Input[Sequence[str]] = (),
+    cache_port: int = 6379,
 ) -> dict[str, Any]:
     """Return the values of charts/llm-gateway."""
     return {
@@ -39,8 +42,10 @@ def llm_gateway(
             "enabled": cache_enabled,
             "ttlSeconds": cache_ttl_seconds,
             "secretName": cache_secret_name,
+            "port": cache_port,
         },
         "targetGroupARN": target_group_arn,
+        "networkCidrs": network_cidrs,
         "nodeSelector": {taints.POOL_LABEL: node_pool},
     }
 
@@ -76,6 +81,29 @@ def inference_service(
         # What is written to /dev/shm counts as the container's memory.
         "resources": _resources(cpu_millicores, memory_mib + shared_mib),
         "nodeSelector": {taints.POOL_LABEL: pool},
+        "tolerations": [taints.gpu_toleration()],
+    }
+
+
+def gpu_agents(
+    *,
+    dcgm_exporter_image: pulumi.Input[str],
+    device_plugin_image: pulumi.Input[str],
+    device_plugin_pools: Sequence[str],
+    scrape_interval_seconds: int,
+) -> dict[str, Any]:
+    """Return the values of charts/gpu-agents."""
+    return {
+        "devicePlugin": {"image": device_plugin_image, "pools": list(device_plugin_pools)},
+        "dcgmExporter": {
+            "image": dcgm_exporter_image,
+            "counters": [
+                {"name": metric.name, "type": metric.kind.value, "help": metric.name} for metric in metrics.GPU
+            ],
+            "scrapeIntervalSeconds": scrape_interval_seconds,
+        },
+        "poolLabel": taints.POOL_LABEL,
+        "gpuLabel": taints.GPU_PRESENT_LABEL,
         "tolerations": [taints.gpu_toleration()],
     }
 

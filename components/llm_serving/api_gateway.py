@@ -9,13 +9,11 @@ import pulumi
 import pulumi_aws as aws
 
 from llm_serving import _checks, _iam
+from llm_serving._api_limits import check_timeout, check_usage_plans
 from llm_serving._keys import encryption_key
 
-STREAM_SECONDS = 900
-"""Longest integration timeout of a streamed response (API Gateway quotas for REST APIs)."""
-BUFFERED_SECONDS = 29
-"""Longest integration timeout of a buffered response where no raised quota has been granted."""
-TRANSFER_MODES = ("STREAM", "BUFFERED")
+SECURITY_POLICY = "SecurityPolicy_TLS13_1_2_2021_06"
+"""TLS 1.2 or 1.3. A Regional API that names none takes TLS 1.0 (API Gateway, default security policies)."""
 
 ACCESS_LOG_FIELDS = {
     "requestId": "$context.requestId",
@@ -85,6 +83,8 @@ class ApiGateway(pulumi.ComponentResource):
     """Id of the REST API."""
     api_keys: pulumi.Output[Mapping[str, str]]
     """API key values by name. Secret."""
+    access_log_group: pulumi.Output[str]
+    """Name of the log group with one line for each request."""
 
     def __init__(self, name: str, args: ApiGatewayArgs, opts: pulumi.ResourceOptions | None = None):
         super().__init__("llm-serving:index:ApiGateway", name, {}, opts)
@@ -99,6 +99,9 @@ class ApiGateway(pulumi.ComponentResource):
             description="OpenAI-compatible API of the LLM gateway",
             endpoint_configuration={"types": "REGIONAL"},
             api_key_source="HEADER",
+            security_policy=SECURITY_POLICY,
+            # STRICT also refuses callers whose TLS server name isn't the API's own, such as a CDN's.
+            endpoint_access_mode="BASIC",
             opts=self._child(),
         )
         self.rest_api_id = self._api.id
@@ -113,7 +116,14 @@ class ApiGateway(pulumi.ComponentResource):
                 lambda values: template.format(api=values[0], stage=values[1])
             )
         self.api_keys = pulumi.Output.secret(pulumi.Output.all(**{key: res.value for key, res in keys.items()}))
-        self.register_outputs({"url": self.url, "restApiId": self.rest_api_id, "apiKeys": self.api_keys})
+        self.register_outputs(
+            {
+                "url": self.url,
+                "restApiId": self.rest_api_id,
+                "apiKeys": self.api_keys,
+                "accessLogGroup": self.access_log_group,
+            }
+        )
 
     def _child(self, *depends_on: pulumi.Resource) -> pulumi.ResourceOptions:
         return pulumi.ResourceOptions(parent=self, depends_on=list(depends_on))
@@ -172,9 +182,16 @@ class ApiGateway(pulumi.ComponentResource):
         self, args: ApiGatewayArgs, integrations: list[pulumi.CustomResource], mode: str, timeout: int
     ) -> aws.apigateway.Stage:
         key = encryption_key(f"{self._name}-logs", f"Access log of {self._name}", parent=self, log_groups=True)
+        retention = _checks.retention_days("log_retention_days", args.get("log_retention_days", 90))
         logs = aws.cloudwatch.LogGroup(
-            f"{self._name}-access",
-            retention_in_days=_checks.retention_days("log_retention_days", args.get("log_retention_days", 90)),
+            f"{self._name}-access", retention_in_days=retention, kms_key_id=key.arn, opts=self._child()
+        )
+        self.access_log_group = logs.name
+        # API Gateway would create this group itself, without encryption and kept for ever.
+        errors = aws.cloudwatch.LogGroup(
+            f"{self._name}-execution",
+            name=pulumi.Output.concat("API-Gateway-Execution-Logs_", self._api.id, "/", self._stage_name),
+            retention_in_days=retention,
             kms_key_id=key.arn,
             opts=self._child(),
         )
@@ -195,8 +212,8 @@ class ApiGateway(pulumi.ComponentResource):
             deployment=deployment.id,
             stage_name=self._stage_name,
             access_log_settings={"destination_arn": logs.arn, "format": json.dumps(ACCESS_LOG_FIELDS)},
-            xray_tracing_enabled=False,
-            opts=self._child(*account),
+            xray_tracing_enabled=True,
+            opts=self._child(*account, errors),
         )
         aws.apigateway.MethodSettings(
             f"{self._name}-settings",
@@ -266,26 +283,3 @@ class ApiGateway(pulumi.ComponentResource):
                 )
                 keys[key_name] = key
         return keys
-
-
-def check_timeout(mode: str, seconds: float | None) -> int:
-    """Return the integration timeout in seconds; raises ValueError if the transfer mode does not allow it."""
-    _checks.one_of("response_transfer_mode", mode, TRANSFER_MODES)
-    longest = STREAM_SECONDS if mode == "STREAM" else BUFFERED_SECONDS
-    if seconds is None:
-        return min(300, longest)
-    return _checks.whole("timeout_seconds", seconds, low=1, high=longest, unit=f"s with {mode} responses")
-
-
-def check_usage_plans(field: str, plans: Mapping[str, UsagePlanArgs]) -> None:
-    """Check that there is a key and that each is in one plan only; raises ValueError otherwise."""
-    owner: dict[str, str] = {}
-    for plan, plan_args in plans.items():
-        for key in plan_args["keys"]:
-            if key in owner:
-                raise ValueError(
-                    f"{field}.{plan}.keys: {key!r} is in plan {owner[key]} already; nearest valid value: {key}-{plan}"
-                )
-            owner[key] = plan
-    if not owner:
-        raise ValueError(f"{field}: has no API key, so nobody could call the API; nearest valid value: one key")

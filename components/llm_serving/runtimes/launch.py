@@ -36,6 +36,16 @@ class ServiceSpec:
     """Longest prompt and answer together, in tokens."""
     max_concurrent_requests: int
     """Requests in a replica at once; the next one is refused with 429."""
+    dtype: str | None = None
+    """Type to compute in, as the runtime spells it; None for the checkpoint's own."""
+    quantization: str | None = None
+    """How weights are quantized, as the runtime spells it; None for the checkpoint's own, if any."""
+    kv_cache_dtype: str | None = None
+    """Type of the cached keys and values, as the runtime spells it; None for the compute type."""
+    gpu_memory_utilization: float | None = None
+    """Fraction of each GPU's memory that the runtime may use in all; None for the runtime's default."""
+    max_batch_prefill_tokens: int | None = None
+    """Prompt tokens that are read in one step; None for the runtime's default."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,94 @@
+"""A whole stack as the checks see it: plain values, made from a stack file's settings by `infra.checks`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from llm_serving.capacity.model_shape import ModelShape
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """A node group."""
+
+    name: str
+    instance_types: tuple[str, ...]
+    min_size: int
+    desired_size: int
+    max_size: int
+    ami_type: str
+    disk_gb: int
+    """Root disk in GB (10^9 bytes)."""
+    gpu: bool
+    release_version: str | None = None
+    """Pinned EKS AMI release; None for the newest."""
+    capacity_type: str = "ON_DEMAND"
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A model service."""
+
+    name: str
+    model: ModelShape | None
+    """Its shape; None where the stack file names none that can be read, which is a finding of its own."""
+    model_reference: str
+    """What the stack file says: a catalog name or a path; the service's name where it says nothing."""
+    runtime: str
+    pool: str
+    replicas: int
+    gpus: int
+    weight_gb: float
+    """Size of the model's files in GB (10^9 bytes), as the stack file says."""
+    max_input_tokens: int
+    max_total_tokens: int
+    max_concurrent_requests: int
+    timeout_seconds: int
+    cpu_millicores: int
+    memory_mib: int
+    dtype: str | None = None
+    quantization: str | None = None
+    kv_cache_dtype: str | None = None
+    gpu_memory_utilization: float | None = None
+    max_batch_prefill_tokens: int | None = None
+    expected_concurrency: int | None = None
+    mean_total_tokens: int | None = None
+    model_named: bool = False
+    """Whether the stack file says what the model is, so that not knowing it is a mistake."""
+    model_problem: str | None = None
+    """Why `model` is None."""
+    allow: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Codes of findings about this service that do not stop a deployment, with the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """The semantic cache's server."""
+
+    engine: str
+    engine_version: str
+    node_type: str
+    replicas: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """Everything that the checks look at."""
+
+    name: str
+    region: str
+    zones: tuple[str, ...]
+    """Zones of the subnets that nodes run in; empty where an existing network is used."""
+    kubernetes_version: str
+    system_pool: Pool
+    gpu_pools: Mapping[str, Pool]
+    services: Mapping[str, Service]
+    cache: Cache
+    response_transfer_mode: str
+    """STREAM or BUFFERED."""
+    api_timeout_seconds: int | None
+    """None for the API's default."""
+    gateway_replicas: int
+    installs_device_plugin: bool
+    """Whether NVIDIA's device plugin is installed where a pool's image has none."""
+    allow: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Codes of findings that do not stop a deployment, with the reason."""
