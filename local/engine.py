@@ -24,7 +24,6 @@ from local.console import console
 from local.errors import LocalError
 from local.paths import ROOT, STATE, state
 
-STACKS = ROOT / "stacks"
 PATIENCE_S = 120
 """How long the operations under way may take to end: the emulated cloud is done with most in a second."""
 _BACKEND = f"file://{STATE / 'pulumi-state'}"
@@ -42,6 +41,10 @@ class Outcome:
     changes: Counter[str] = field(default_factory=Counter[str])
     problems: list[str] = field(default_factory=list[str])
     warnings: list[str] = field(default_factory=list[str])
+    notes: list[str] = field(default_factory=list[str])
+    """What the program has printed or logged for information."""
+    steps: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    """Each step that the engine took or planned, as its event tells it: `op`, `urn`, `old`, `new`, `detailedDiff`."""
 
     @property
     def changed(self) -> int:
@@ -76,16 +79,17 @@ def _is_group(*values: Any) -> bool:
     return all(isinstance(value, Mapping) for value in values)
 
 
-def known_stacks() -> list[str]:
-    """The stacks that have a file in `stacks/`."""
-    return sorted(path.name.removeprefix("Pulumi.").removesuffix(".yaml") for path in STACKS.glob("Pulumi.*.yaml"))
+def known_stacks(root: Path = ROOT) -> list[str]:
+    """The stacks that have a file in `stacks/` of a checkout."""
+    files = (root / "stacks").glob("Pulumi.*.yaml")
+    return sorted(path.name.removeprefix("Pulumi.").removesuffix(".yaml") for path in files)
 
 
-def committed(stack: str) -> dict[str, Any]:
+def committed(stack: str, root: Path = ROOT) -> dict[str, Any]:
     """A stack file's content. Raises LocalError where there is no such stack, or its file isn't YAML."""
-    if stack not in known_stacks():
-        raise LocalError(f"there is no stack {stack!r}", f"stacks/ has {', '.join(known_stacks())}")
-    return read(STACKS / f"Pulumi.{stack}.yaml")
+    if stack not in known_stacks(root):
+        raise LocalError(f"there is no stack {stack!r}", f"stacks/ has {', '.join(known_stacks(root))}")
+    return read(root / "stacks" / f"Pulumi.{stack}.yaml")
 
 
 class Engine:
@@ -97,16 +101,21 @@ class Engine:
         program: Path,
         environment: Mapping[str, str],
         overrides: Mapping[str, Any] | None = None,
+        root: Path = ROOT,
     ) -> None:
-        """`overrides` is laid over the stack file's content; the committed file stays as it is."""
+        """`overrides` is laid over the stack file's content; the committed file stays as it is.
+
+        `root` is the checkout whose program runs.
+        """
         self.stack = stack
+        self.root = root
         self.program = program
         self.overrides = overrides or {}
         self.environment = {**os.environ, **environment, "PULUMI_DEBUG_COMMANDS": "true"}  # for --event-log
 
     def stack_file(self) -> dict[str, Any]:
         """The committed stack file's content, with the overrides."""
-        return merged(committed(self.stack), self.overrides)
+        return merged(committed(self.stack, self.root), self.overrides)
 
     def select(self) -> None:
         """Creates the stack where it doesn't exist yet, and brings its configuration up to date."""
@@ -139,6 +148,10 @@ class Engine:
         """Computes what `up` would do."""
         return self._operate("preview")
 
+    def unprotect(self) -> None:
+        """Takes the protection off every resource in the state, so that a preview can go on where one is replaced."""
+        self._query("state", "unprotect", "--all", "--yes", "--stack", self.stack)
+
     @property
     def config_file(self) -> Path:
         """The copy of the stack file that the CLI reads, with the salt of this checkout's passphrase."""
@@ -149,15 +162,16 @@ class Engine:
         return state("pulumi", "new", f"Pulumi.{self.stack}.yaml")
 
     def _initialise(self) -> None:
-        project = read(ROOT / "Pulumi.yaml")
+        project = read(self.root / "Pulumi.yaml")
         self._salt_file.unlink(missing_ok=True)
         (self._salt_file.parent / "Pulumi.yaml").write_text(
             yaml.safe_dump({"name": project["name"], "runtime": project["runtime"]})
         )
         self._query("stack", "init", self.stack, folder=self._salt_file.parent)
 
-    def _query(self, *arguments: str, folder: Path = ROOT) -> str:
-        command = [str(self.program), *arguments, "--non-interactive", "--color", "never", "-C", str(folder)]
+    def _query(self, *arguments: str, folder: Path | None = None) -> str:
+        where = str(folder or self.root)
+        command = [str(self.program), *arguments, "--non-interactive", "--color", "never", "-C", where]
         done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
         if done.returncode:
             words = (done.stderr or done.stdout).strip().removeprefix("error: ")
@@ -172,7 +186,7 @@ class Engine:
         command = [
             *(str(self.program), operation, *flags),
             *("--stack", self.stack, "--config-file", str(self.config_file), "--event-log", str(events)),
-            *("--suppress-outputs", "--non-interactive", "--color", "never", "-C", str(ROOT)),
+            *("--suppress-outputs", "--non-interactive", "--color", "never", "-C", str(self.root)),
         ]
         with log.open("wb") as output, console.status(f"pulumi {operation}") as status:
             process = subprocess.Popen(
@@ -261,6 +275,7 @@ def _watch(events: Path, outcome: Outcome, status: Status, operation: str, done:
     for line in _lines(events, done):
         event: dict[str, Any] = json.loads(line)
         if before := event.get("resourcePreEvent"):
+            outcome.steps.append(before["metadata"])
             if before["metadata"]["op"] not in QUIET:
                 active[before["metadata"]["urn"]] = None
         elif after := event.get("resOutputsEvent"):
@@ -294,3 +309,5 @@ def _note(said: dict[str, Any], outcome: Outcome) -> None:
         outcome.problems.append(where + text)
     elif said["severity"] == "warning" and text:
         outcome.warnings.append(where + text)
+    elif said["severity"].startswith("info") and text:
+        outcome.notes.append(text)

@@ -1,0 +1,162 @@
+"""Broken stack files, one way each: exactly one line that names the setting, its value, the limit and what would work.
+
+The first rows are in `test_settings.py`; these are the rest.
+"""
+
+import pytest
+
+from tests.unit.test_settings import BROKEN as FIRST
+from tests.unit.test_settings import MODEL, REMOVE, changed, problems
+
+LEAST = 60
+NAME = "is no name of up to 40 lower-case letters, digits and dashes that begins with a letter"
+SYSTEM = "AL2023_x86_64_STANDARD, AL2023_ARM_64_STANDARD, BOTTLEROCKET_x86_64, BOTTLEROCKET_ARM_64"
+POLICIES = (
+    "AmazonEKSClusterAdminPolicy, AmazonEKSAdminPolicy, AmazonEKSAdminViewPolicy, AmazonEKSEditPolicy,"
+    " AmazonEKSViewPolicy"
+)
+ROLE = "arn:aws:iam::111111111111:role/x"
+NO_SECRET = "no setting takes a secret; nearest valid value: the name of a Secrets Manager secret"
+POOL = {"instanceTypes": ["g6.xlarge"], "minSize": 0, "desiredSize": 0, "maxSize": 1}
+
+BROKEN: list[tuple[str, object, str]] = [
+    # keys
+    ("apiKey", "x", "apiKey: unknown key; nearest known key: apiGateway"),
+    ("images.vllm.tags", "1", "images.vllm: unknown key; nearest known key: llmGateway"),
+    ("images.llmGateway", REMOVE, "images.llmGateway: is missing; it has no default"),
+    ("cache.nodeType", REMOVE, "cache.nodeType: is missing; it has no default"),
+    ("cluster.systemPool", REMOVE, "cluster.systemPool: is missing; it has no default"),
+    (f"{MODEL}.pool", REMOVE, f"{MODEL}.pool: is missing; it has no default"),
+    ("cluster.accessEntries.team", {"principalArn": ROLE},
+     "cluster.accessEntries.team.policy: is missing; it has no default"),
+    # types
+    ("tags", ["a"], "tags: ['a'] is not a group of keys"),
+    ("tags.environment", 1, "tags.environment: 1 is not text (put it in quotes)"),
+    ("aws.region", 1, "aws.region: 1 is not text (put it in quotes)"),
+    ("aws.s3PathStyle", "true", "aws.s3PathStyle: 'true' is not true or false"),
+    ("network.cidr", 10, "network.cidr: 10 is not text (put it in quotes)"),
+    ("network.flowLogs", "on", "network.flowLogs: 'on' is not true or false"),
+    ("network.interfaceEndpoints", "ecr.api", "network.interfaceEndpoints: 'ecr.api' is not a list"),
+    ("cluster.systemPool.desiredSize", "1", "cluster.systemPool.desiredSize: '1' is not a whole number"),
+    ("cluster.gpuPools.l4.releaseVersion", 1,
+     "cluster.gpuPools.l4.releaseVersion: 1 is not text (put it in quotes)"),
+    ("cluster.addonVersions.vpc-cni", 1, "cluster.addonVersions.vpc-cni: 1 is not text (put it in quotes)"),
+    ("modelBucket.requireTls", 1, "modelBucket.requireTls: 1 is not true or false"),
+    ("cache.enabled", "no", "cache.enabled: 'no' is not true or false"),
+    ("images.tgi.tag", 3.3, "images.tgi.tag: 3.3 is not text (put it in quotes)"),
+    ("apiGateway.manageAccountRole", "maybe", "apiGateway.manageAccountRole: 'maybe' is not true or false"),
+    (f"{MODEL}.revision", 1, f"{MODEL}.revision: 1 is not text (put it in quotes)"),
+    # units
+    ("gateway.memoryMib", "128Mi", "gateway.memoryMib: '128Mi' is not a whole number"),
+    (f"{MODEL}.memoryMib", "11Gi", f"{MODEL}.memoryMib: '11Gi' is not a whole number"),
+    (f"{MODEL}.weightGb", "15 GB", f"{MODEL}.weightGb: '15 GB' is not a number"),
+    ("logRetentionDays", "30d", "logRetentionDays: '30d' is not a whole number"),
+    # ranges
+    ("cluster.systemPool.maxSize", 0, "cluster.systemPool.maxSize: 0 is below 1; nearest valid value: 1"),
+    ("cluster.systemPool.diskGb", 1, "cluster.systemPool.diskGb: 1 is below 50; nearest valid value: 50"),
+    ("cluster.systemPool.diskGb", 99_999,
+     "cluster.systemPool.diskGb: 99999 is above 16384; nearest valid value: 16384"),
+    ("cluster.gpuPools.l4.minSize", -1, "cluster.gpuPools.l4.minSize: -1 is below 0; nearest valid value: 0"),
+    ("modelBucket.noncurrentVersionDays", 0,
+     "modelBucket.noncurrentVersionDays: 0 is below 1; nearest valid value: 1"),
+    ("modelBucket.noncurrentVersionDays", 4000,
+     "modelBucket.noncurrentVersionDays: 4000 is above 3650; nearest valid value: 3650"),
+    ("cache.replicas", -1, "cache.replicas: -1 is below 0; nearest valid value: 0"),
+    ("cache.snapshotRetentionDays", 36, "cache.snapshotRetentionDays: 36 is above 35; nearest valid value: 35"),
+    ("cache.ttlSeconds", 0, "cache.ttlSeconds: 0 is below 1; nearest valid value: 1"),
+    ("gateway.replicas", 101, "gateway.replicas: 101 is above 100; nearest valid value: 100"),
+    ("gateway.cpuMillicores", 5, "gateway.cpuMillicores: 5 is below 10; nearest valid value: 10"),
+    ("gateway.memoryMib", 16, "gateway.memoryMib: 16 is below 32; nearest valid value: 32"),
+    ("apiGateway.burst", 6000, "apiGateway.burst: 6000 is above 5000; nearest valid value: 5000"),
+    ("apiGateway.requestsPerSecond", 20_000,
+     "apiGateway.requestsPerSecond: 20000 is above 10000; nearest valid value: 10000"),
+    ("apiGateway.timeoutSeconds", 0,
+     "apiGateway.timeoutSeconds: 0 s with STREAM responses is outside 1 to 900; nearest valid value: 1"),
+    ("apiGateway.usagePlans.standard.burst", 0,
+     "apiGateway.usagePlans.standard.burst: 0 is below 1; nearest valid value: 1"),
+    ("apiGateway.usagePlans.standard.requestsPerDay", 0,
+     "apiGateway.usagePlans.standard.requestsPerDay: 0 is below 1; nearest valid value: 1"),
+    ("apiGateway.usagePlans.standard.keys", [],
+     "apiGateway.usagePlans.standard.keys: has 0 entries; nearest valid number: 1"),
+    (f"{MODEL}.weightGb", 6000, f"{MODEL}.weightGb: 6000 is above 5000; nearest valid value: 5000"),
+    (f"{MODEL}.replicas", 0, f"{MODEL}.replicas: 0 is below 1; nearest valid value: 1"),
+    (f"{MODEL}.gpus", 0, f"{MODEL}.gpus: 0 is below 1; nearest valid value: 1"),
+    (f"{MODEL}.maxInputTokens", 0, f"{MODEL}.maxInputTokens: 0 is below 1; nearest valid value: 1"),
+    (f"{MODEL}.maxConcurrentRequests", 0, f"{MODEL}.maxConcurrentRequests: 0 is below 1; nearest valid value: 1"),
+    (f"{MODEL}.cpuMillicores", 1, f"{MODEL}.cpuMillicores: 1 is below 10; nearest valid value: 10"),
+    (f"{MODEL}.memoryMib", 1, f"{MODEL}.memoryMib: 1 is below 64; nearest valid value: 64"),
+    (f"{MODEL}.timeoutSeconds", 901, f"{MODEL}.timeoutSeconds: 901 is above 900; nearest valid value: 900"),
+    # choices and names
+    ("network.natGateways", True,
+     "network.natGateways: True is not one of none, single, per-zone; nearest valid value: none"),
+    ("cluster.systemPool.amiType", "AL2_x86_64",
+     f"cluster.systemPool.amiType: 'AL2_x86_64' is not one of {SYSTEM}; nearest valid value: AL2023_x86_64_STANDARD"),
+    ("cluster.systemPool.capacityType", "spot",
+     "cluster.systemPool.capacityType: 'spot' is not one of ON_DEMAND, SPOT; nearest valid value: SPOT"),
+    ("cluster.gpuPools.my_pool", POOL, f"cluster.gpuPools.my_pool: {NAME}; nearest valid value: my-pool"),
+    ("cluster.accessEntries.team", {"principalArn": ROLE, "policy": "ClusterAdmin"},
+     (f"cluster.accessEntries.team.policy: 'ClusterAdmin' is not one of {POLICIES};"
+      " nearest valid value: AmazonEKSClusterAdminPolicy")),
+    ("apiGateway.responseTransferMode", "CHUNKED",
+     "apiGateway.responseTransferMode: 'CHUNKED' is not one of STREAM, BUFFERED; nearest valid value: BUFFERED"),
+    ("apiGateway.usagePlans.standard.keys", ["Demo Key"],
+     f"apiGateway.usagePlans.standard.keys.Demo Key: {NAME}; nearest valid value: demo-key"),
+    ("apiGateway.usagePlans.My Plan", {"keys": ["other"]},
+     f"apiGateway.usagePlans.My Plan: {NAME}; nearest valid value: my-plan"),
+    # networks
+    ("network.cidr", "10.0.0.300/16",
+     "network.cidr: '10.0.0.300/16' is not an IPv4 range; nearest valid value: 10.0.0.0/16"),
+    ("network.cidr", "2001:db8::/56",
+     "network.cidr: '2001:db8::/56' is not an IPv4 range; nearest valid value: 10.0.0.0/16"),
+    ("network.availabilityZones", ["us-east-1a", "us-east-1a"],
+     "network.availabilityZones: ['us-east-1a', 'us-east-1a'] is not a list of 2 to 6 different zones"),
+    ("network.availabilityZones", ["us-east-1a", "us-east-2b"],
+     "network.availabilityZones: 'us-east-2b' is no zone of us-east-1; nearest valid value: us-east-1b"),
+    ("network.existing", {"vpcId": "vpc-1", "privateSubnetIds": ["subnet-1"]},
+     "network.existing.privateSubnetIds: has 1 entries; nearest valid number: 2"),
+    ("cluster.serviceCidr", "10.0.128.0/17",
+     "cluster.serviceCidr: 10.0.128.0/17 overlaps network.cidr 10.0.0.0/16; nearest valid value: 172.20.0.0/16"),
+    ("network.availabilityZones", ["us-east-1a", "us-east-1z"],
+     "network.availabilityZones: 'us-east-1z' is no zone of us-east-1; nearest valid value: us-east-1f"),
+    ("network.existing", {"vpcId": "vpc-XYZ", "privateSubnetIds": ["subnet-1", "subnet-2"]},
+     "network.existing.vpcId: 'vpc-XYZ' does not match ^vpc-[0-9a-f]+$, as in vpc-0123456789abcdef0"),
+    ("cluster.serviceCidr", "ten",
+     "cluster.serviceCidr: 'ten' is not an IPv4 range; nearest valid value: 172.20.0.0/16"),
+    ("cluster.serviceCidr", "8.8.0.0/16",
+     "cluster.serviceCidr: 8.8.0.0/16 is in no private range; nearest valid value: 172.20.0.0/16"),
+    ("cluster.serviceCidr", "10.100.0.0/25",
+     "cluster.serviceCidr: 10.100.0.0/25 is outside /12 to /24; nearest valid value: 10.100.0.0/24"),
+    ("cluster.publicAccessCidrs", ["office"],
+     "cluster.publicAccessCidrs: 'office' is not an IPv4 range; nearest valid value: 203.0.113.0/24"),
+    ("cluster.publicAccessCidrs", ["0.0.0.0/0"],
+     ("cluster.publicAccessCidrs: 0.0.0.0/0 is the whole internet;"
+      " nearest valid value: your own range, or none")),
+    ("cluster.publicAccessCidrs", ["203.0.113.9/24"],
+     "cluster.publicAccessCidrs: 203.0.113.9/24 has host bits set; nearest valid value: 203.0.113.0/24"),
+    # secrets
+    ("tags.token", "AKIA" + "IOSFODNN7EXAMPLE", f"tags.token: holds what looks like an AWS access key; {NO_SECRET}"),
+    ("cache.nodeType", "rediss://:" + "hunter2@cache.internal:6379",
+     f"cache.nodeType: holds what looks like an address with a password; {NO_SECRET}"),
+    ("images.tgi.tag", {"secure": "v1:abc"}, f"images.tgi.tag: is encrypted; {NO_SECRET}"),
+    # settings that contradict each other
+    ("cluster.systemPool.desiredSize", 3,
+     "cluster.systemPool.desiredSize: 3 is outside minSize 1 to maxSize 2; nearest valid value: 2"),
+    ("cluster.gpuPools.l4.maxSize", 1,
+     "cluster.gpuPools.l4.desiredSize: 2 is outside minSize 1 to maxSize 1; nearest valid value: 1"),
+    (f"{MODEL}.maxInputTokens", 4096,
+     (f"{MODEL}.maxTotalTokens: 2048 leaves no room for an answer after maxInputTokens 4096;"
+      " nearest valid value: 4097")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"), BROKEN, ids=[f"{path}={value}"[:60] for path, value, _ in BROKEN]
+)
+def test_broken(path: str, value: object, message: str) -> None:
+    assert problems(changed(path, value)) == [f"llm-serving:{message}"]
+
+
+def test_there_are_enough_and_each_is_there_once() -> None:
+    rows = [(path, str(value)) for path, value, _ in (*FIRST, *BROKEN)]
+    assert len(rows) >= LEAST
+    assert len(set(rows)) == len(rows)
