@@ -12,7 +12,7 @@ from local.errors import LocalError
 
 MAX_TOKENS = 96
 PATIENCE_S = 90
-"""How long a new environment may take until its load balancer has found its targets."""
+"""How long an environment may take until its load balancer and its gateway have found their targets."""
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,18 @@ class Client:
                     for choice in json.loads(data)["choices"]:
                         yield choice["delta"].get("content") or ""
 
-    def wait(self, seconds: float = PATIENCE_S) -> None:
-        """Waits until the API lists its models. Raises LocalError with its last answer after `seconds`."""
+    def wait(self, model: str, seconds: float = PATIENCE_S) -> None:
+        """Waits until the model answers through the API. Raises LocalError with the last answer after `seconds`.
+
+        Load balancer, gateway and model each take their time after a start or a fault, and Pulumi, which changes
+        nothing then, doesn't wait for them.
+        """
+        body = {**self._body(model, "Hi"), "max_tokens": 1}
+        headers = {**self._headers, "cache-control": "no-cache"}
         deadline = time.monotonic() + seconds
         while True:
             try:
-                response = httpx.get(f"{self.url}/v1/models", headers=self._headers, timeout=10)
+                response = httpx.post(self._chat, json=body, headers=headers, timeout=30)
                 problem = f"{response.status_code} {response.text[:200].strip()}"
                 if response.status_code == 200:
                     return

@@ -4,8 +4,8 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -17,7 +17,7 @@ from local import environment, toolchain
 from local.asking import Answer, Client
 from local.console import console, errors
 from local.errors import LocalError
-from local.paths import ROOT
+from local.paths import ROOT, STATE
 
 app = typer.Typer(
     help="The LLM-serving environment on this machine.",
@@ -35,8 +35,8 @@ def up() -> None:
     result = environment.up()
     outputs = result.engine.outputs()
     client = Client.of(outputs)
-    with result.stages.stage("API Gateway answers"):
-        client.wait()
+    with result.stages.stage("the model answers"):
+        client.wait(environment.MODEL)
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     table.add_row("API Gateway", client.url)
     for label, key in (("model bucket", "modelBucketName"), ("cache", "cacheEndpoint"), ("cluster", "clusterName")):
@@ -115,18 +115,45 @@ def tools() -> None:
 @app.command()
 def preview(
     stack: Annotated[str, typer.Argument(help="A stack of stacks/.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the plan for a program.")] = False,
+    base: Annotated[str, typer.Option(hidden=True)] = "",
     here: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
     """Preview a stack on the real engine against a throw-away cloud: no credentials, no root."""
-    if not here:  # a state folder is chosen when the process starts, so a throw-away one needs a process of its own
-        with tempfile.TemporaryDirectory(prefix="llm-serving-") as folder:
-            command = [sys.executable, "-m", "local", "preview", stack, "--here"]
-            variables = {**os.environ, "LLM_SERVING_STATE": folder}
-            raise typer.Exit(subprocess.run(command, cwd=ROOT, env=variables, check=False).returncode)
-    outcome = environment.preview(stack)
-    for warning in outcome.warnings:
-        console.print(f"[yellow]note[/yellow] {escape(warning)}")
-    console.print(f"{stack}: {outcome.summary()}")
+    from local import preview as previews  # noqa: PLC0415  only previews need them
+    from local.preview_comment import headline  # noqa: PLC0415
+
+    if here or as_json:
+        console.file = sys.stderr
+    if here:  # the process with the throw-away state
+        plan = previews.compare(stack, Path(base)) if base else previews.preview(stack)
+        sys.stdout.write(json.dumps(plan.as_json()) + "\n")
+        return
+    plan = previews.planned(stack)
+    if as_json:
+        sys.stdout.write(json.dumps(plan.as_json(), indent=1) + "\n")
+        return
+    for message in [*(finding.text for finding in plan.findings), *plan.warnings]:
+        console.print(f"[yellow]note[/yellow] {escape(message)}")
+    console.print(f"{stack}: {headline(plan)}")
+
+
+@app.command()
+def preview_comment(
+    base: Annotated[str, typer.Argument(help="What to compare with: a branch, tag or commit.")],
+    stacks: Annotated[list[str] | None, typer.Argument(help="Stacks. Default: those that differ.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the plans for a program.")] = False,
+) -> None:
+    """Say, for a pull request, what the changes since a commit would do to each stack: preview-comment origin/main"""
+    from local import preview as previews  # noqa: PLC0415
+    from local.preview_comment import comment  # noqa: PLC0415
+
+    console.file = sys.stderr
+    plans = previews.plans(base, stacks)
+    text = json.dumps([plan.as_json() for plan in plans], indent=1) + "\n" if as_json else comment(base, plans)
+    sys.stdout.write(text)
+    if any(plan.problems for plan in plans):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -138,13 +165,34 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print it for a 
 
 
 @app.command()
+def dashboards(
+    minutes: Annotated[float, typer.Option(min=1, help="How much of the past to show, in minutes.")] = 30,
+    folder: Annotated[Path, typer.Option(help="Where to write.")] = STATE / "dashboards",
+) -> None:
+    """Draw every dashboard from the environment's Prometheus, as HTML and PNG: dashboards --minutes 15"""
+    from local import dashboards as drawing  # noqa: PLC0415  matplotlib is slow to import
+    from local import monitoring  # noqa: PLC0415
+
+    found = monitoring.find()
+    with console.status("drawing"):
+        drawn = drawing.render(found.url, found.dashboards, folder, drawing.Span.until_now(minutes * 60))
+    table = Table("dashboard", "panels", "empty", "refused", box=None)
+    for uid, document in found.dashboards.items():
+        mine = [panel for panel in drawn if panel.dashboard == uid]
+        empty, refused = sum(not panel.series for panel in mine), sum(bool(panel.problem) for panel in mine)
+        table.add_row(document["title"], str(len(mine)), str(empty or ""), str(refused or ""))
+    console.print(table)
+    console.print(f"open {folder / 'index.html'}", soft_wrap=True)
+
+
+@app.command()
 def test() -> None:
     """Run every test, the fast ones first."""
     environment.require_root()
     environment.install_packages()
     _pytest("fast tests", "not local and not environment")
     environment.prepare()
-    toolchain.ensure("helm")
+    toolchain.ensure("helm", "promtool")
     _pytest("the real engine and the local cloud", "local")
     _pytest("the whole environment", "environment")
 

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from local import cloud, cluster, plugins, seeds, toolchain, weights
+from local import cloud, cluster, plugins, toolchain, weights
 from local.cluster import images, network, registry
 from local.console import Stages, console
-from local.engine import Engine, Outcome, committed, end_orphans, merged, read
+from local.engine import Engine, Outcome, end_orphans, merged, read
 from local.errors import LocalError
 from local.guardian import guarded
 from local.paths import STATE, state
+from local.preview import PROGRAMS
 from local.toolchain import packages
 
 MODEL = "smollm2-135m"
@@ -27,8 +28,8 @@ REVISION = "1"
 CLUSTER_PROGRAMS = (
     "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl",
     "kwok", "containerd", "containerd-shim-runc-v2", "ctr", "coredns", "pause",
+    "prometheus", "operator", "prometheus-config-reloader", "kube-state-metrics",
 )  # fmt: skip
-ENGINE_PROGRAMS = ("pulumi", "pulumi-language-python-exec", "aws-bridge", "pulumi-resource-kubernetes")
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def up() -> Result:
 def prepare() -> None:
     """Gets every program and package that the environment needs."""
     install_packages()
-    toolchain.ensure(*CLUSTER_PROGRAMS, *ENGINE_PROGRAMS)
+    toolchain.ensure(*CLUSTER_PROGRAMS, *PROGRAMS)
 
 
 def install_packages() -> None:
@@ -152,22 +153,6 @@ def _pushing_weights() -> Generator[None]:
         worker.join()
     if failures:
         raise failures[0]
-
-
-def preview(stack: str) -> Outcome:
-    """Previews a stack against a throw-away cloud, in the state folder of this process."""
-    variables = seeds.account(committed(stack))
-    plugins.require_aws()
-    toolchain.ensure(*ENGINE_PROGRAMS)
-    try:
-        os.environ.update(variables)
-        cloud.start(bridge=False)
-        pulumi = Engine(stack, toolchain.program("pulumi"), {**cloud.environment(), **plugins.install()})
-        seeds.put_images(cloud.client("ecr"), seeds.tagged_images(pulumi.stack_file()))
-        pulumi.select()
-        return pulumi.preview()
-    finally:
-        cloud.stop()
 
 
 def is_running() -> bool:

@@ -1,4 +1,4 @@
-"""What a fresh cluster needs before workloads come: cluster DNS, custom resources, and the rights of its own parts."""
+"""What a fresh cluster needs before workloads come: DNS, custom resources, the Prometheus operator, its own rights."""
 
 import base64
 import hashlib
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import yaml
 
+from llm_serving.observability import metrics
 from local import toolchain
 from local.addresses import CLUSTER_DNS_IP, HOST_IP
 from local.cluster import pki
@@ -25,9 +26,16 @@ class _Loader(yaml.CSafeLoader):
 _Loader.add_constructor("tag:yaml.org,2002:value", lambda _loader, node: str(node.value))
 
 COREDNS_IMAGE = "registry.k8s.io/coredns/coredns:v1.15.0"
+_IMAGES = {
+    "$COREDNS_IMAGE": COREDNS_IMAGE,
+    "$OPERATOR_IMAGE": "quay.io/prometheus-operator/prometheus-operator:v0.85.0",
+    "$RELOADER_IMAGE": "quay.io/prometheus-operator/prometheus-config-reloader:v0.85.0",
+    "$KUBE_STATE_METRICS_IMAGE": "registry.k8s.io/kube-state-metrics/kube-state-metrics:v2.18.0",
+    "$NODE_LABELS": metrics.NODE_LABEL_ALLOWLIST,
+}
 _DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _RECORD = "/api/v1/namespaces/kube-system/configmaps/llm-serving-definitions"
-_MANIFESTS = Path(__file__).with_name("addons.yaml")
+_MANIFESTS = ("addons.yaml", "monitoring.yaml")
 
 
 def apply(api: Api) -> None:
@@ -38,10 +46,10 @@ def apply(api: Api) -> None:
 
 
 def manifests() -> list[Json]:
-    """CoreDNS with its rights and service, and the API server's right to the kubelets."""
-    text = _MANIFESTS.read_text()
+    """CoreDNS, the Prometheus operator, kube-state-metrics, and the API server's right to the kubelets."""
+    text = "---\n".join(Path(__file__).with_name(file).read_text() for file in _MANIFESTS)
     for placeholder, value in {
-        "$COREDNS_IMAGE": COREDNS_IMAGE,
+        **_IMAGES,
         "$CLUSTER_DNS_IP": CLUSTER_DNS_IP,
         "$KUBELET_CLIENT": KUBELET_CLIENT,
     }.items():

@@ -63,8 +63,41 @@ class Recipe:
 RECIPES = (
     Recipe("pause", _KUBERNETES, "pause", "3.10", ROOT / "local/images/pause", on_base=False, programs=("pause",)),
     Recipe("coredns", _KUBERNETES, "coredns/coredns", "v1.15.0", ROOT / "local/images/coredns", programs=("coredns",)),
+    Recipe(
+        "prometheus-operator",
+        "quay.io",
+        "prometheus-operator/prometheus-operator",
+        "v0.85.0",
+        ROOT / "local/images/prometheus-operator",
+        programs=("operator",),
+    ),
+    Recipe(
+        "prometheus-config-reloader",
+        "quay.io",
+        "prometheus-operator/prometheus-config-reloader",
+        "v0.85.0",
+        ROOT / "local/images/prometheus-config-reloader",
+        programs=("prometheus-config-reloader",),
+    ),
+    Recipe(
+        "prometheus",
+        "quay.io",
+        "prometheus/prometheus",
+        "v3.16.0",
+        ROOT / "local/images/prometheus",
+        programs=("prometheus",),
+    ),
+    Recipe(
+        "kube-state-metrics",
+        _KUBERNETES,
+        "kube-state-metrics/kube-state-metrics",
+        "v2.18.0",
+        ROOT / "local/images/kube-state-metrics",
+        programs=("kube-state-metrics",),
+    ),
     Recipe("llm-gateway", ECR_HOST, "llm-gateway", LOCAL_TAG, ROOT / "images/llm-gateway"),
     Recipe("model-loader", ECR_HOST, "model-loader", LOCAL_TAG, ROOT / "images/model-loader"),
+    Recipe("dcgm-exporter", ECR_HOST, "dcgm-exporter", LOCAL_TAG, ROOT / "local/images/dcgm-exporter"),
     Recipe("tgi", ECR_HOST, "tgi", TGI_TAG, ROOT / "local/images/tgi"),
 )
 

@@ -147,3 +147,13 @@ def write(spec: NodeSpec, folder: Path, *, shim: Path, snapshotter: str) -> None
     (etc / "kubelet.yaml").write_text(yaml.safe_dump(kubelet(spec, authority=authority, serving=serving)))
     proxy = kubeconfigs.component("system:kube-proxy")
     (etc / "kube-proxy.yaml").write_text(yaml.safe_dump(kube_proxy(spec.name, kubeconfig=proxy)))
+    _write_gpus(spec, folder / "kubelet" / "pod-resources")
+
+
+def _write_gpus(spec: NodeSpec, folder: Path) -> None:
+    """Says what GPUs the node's instance type has, for the image that stands for the DCGM exporter."""
+    if spec.gpus:
+        folder.mkdir(parents=True, exist_ok=True)
+        product, memory = (spec.labels.get(f"nvidia.com/gpu.{name}", "0") for name in ("product", "memory"))
+        gpus = {"count": spec.gpus, "product": product, "memory_mib": int(memory)}
+        (folder / "gpus.json").write_text(json.dumps(gpus))

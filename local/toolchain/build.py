@@ -24,12 +24,15 @@ PROGRAMS = CACHE / "tools"
 GO_VERSION = (1, 26)
 LINKER = "-s -w"
 TAGS = "no_btrfs no_devmapper no_zfs"
-"""containerd's snapshotters that want C libraries. One set of flags for all: what they share is compiled once."""
+"""containerd's snapshotters that want C libraries.
+
+One set for all, as far as it goes: what they share is compiled once.
+"""
 
 
 def key(module: Module) -> str:
     """Names a build by all that goes into it: the module's files and the flags."""
-    digest = hashlib.sha256(f"{LINKER} {module.flags} {TAGS} {module.programs} {module.embedded}".encode())
+    digest = hashlib.sha256(f"{LINKER} {module.flags} {_tags(module)} {module.programs} {module.embedded}".encode())
     for path in sorted(path for path in module.folder.iterdir() if path.suffix in {".mod", ".sum", ".go"}):
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
@@ -127,12 +130,16 @@ def _compile(module: Module, source: Path, output: Path, temporary: Path) -> Non
     """
     names = list(module.programs)
     target = output / names[0] if len(names) == 1 else output
-    flags = [f"-ldflags={LINKER} {module.flags}".rstrip(), "-trimpath", "-tags", TAGS, "-o", str(target)]
+    flags = [f"-ldflags={LINKER} {module.flags}".rstrip(), "-trimpath", "-tags", _tags(module), "-o", str(target)]
     command = [*_tied(), "go", "build", *flags, *module.programs.values()]
     environment = {**_environment(), "GOTMPDIR": str(temporary)}
     done = subprocess.run(command, cwd=source, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise explanation(module.name, done.stderr)
+
+
+def _tags(module: Module) -> str:
+    return f"{TAGS} {module.tags}".rstrip()
 
 
 def _tied() -> list[str]:

@@ -16,6 +16,9 @@ PULUMI_VERSION = "v3.274.1"
 KUBERNETES_PROVIDER_VERSION = "4.34.2"
 """What the Kubernetes provider answers when asked for its version: that of the pulumi-kubernetes SDK."""
 
+PROMETHEUS_VERSION = "3.16.0"
+PROMETHEUS_OPERATOR_VERSION = "0.85.0"
+
 
 @dataclass(frozen=True)
 class Fitting:
@@ -46,6 +49,8 @@ class Module:
     """
     flags: str = ""
     """Further linker flags."""
+    tags: str = ""
+    """Further build tags, separated by spaces."""
     embedded: tuple[str, ...] = ()
     """Files of the module's first dependency that its main package embeds."""
     fitting: Fitting | None = None
@@ -101,6 +106,27 @@ TOOLS = (
         fitting=Fitting(("version",), _versions(r"v3\.(27[2-9]|2[89]\d|[3-9]\d\d)\.\d+")),
     ),
     Module(
+        "prometheus",
+        {name: f"github.com/prometheus/prometheus/cmd/{name}" for name in ("prometheus", "promtool")},
+        seconds=150,
+        disk_gb=2.0,
+        flags=f"-X github.com/prometheus/common/version.Version={PROMETHEUS_VERSION}",
+        # Of two dozen ways to discover targets, the operator uses one.
+        tags="remove_all_sd enable_kubernetes_sd",
+    ),
+    Module(
+        "prometheus-operator",
+        {
+            "operator": "github.com/prometheus-operator/prometheus-operator/cmd/operator",
+            "prometheus-config-reloader": (
+                "github.com/prometheus-operator/prometheus-operator/cmd/prometheus-config-reloader"
+            ),
+        },
+        seconds=90,
+        disk_gb=1.0,
+        flags=f"-X github.com/prometheus/common/version.Version={PROMETHEUS_OPERATOR_VERSION}",
+    ),
+    Module(
         "coredns",
         {"coredns": "github.com/coredns/coredns"},
         seconds=78,
@@ -112,6 +138,7 @@ TOOLS = (
         seconds=64,
         disk_gb=2.1,
     ),
+    Module("kube-state-metrics", {"kube-state-metrics": "k8s.io/kube-state-metrics/v2"}, seconds=60, disk_gb=0.5),
     Module(
         "kwok",
         {"kwok": "sigs.k8s.io/kwok/cmd/kwok"},

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+from prometheus_client import Counter
 
 from llm_gateway.metrics import Metrics
 
@@ -73,16 +74,15 @@ class Record:
             metrics.first_token.labels(self.model).observe(self.first_token)
         if self.cache:
             metrics.cache_results.labels(self.model, self.cache, self.cache_reason).inc()
-        if self.cache != "hit":
-            self._count_tokens(metrics)
+        self._count_tokens(metrics.cache_tokens_saved if self.cache == "hit" else metrics.tokens)
         if _log.isEnabledFor(logging.INFO):
             _log.info("request", extra={"fields": self._fields(elapsed)})
 
-    def _count_tokens(self, metrics: Metrics) -> None:
+    def _count_tokens(self, counter: Counter) -> None:
         if self.prompt_tokens:
-            metrics.tokens.labels(self.model, "prompt").inc(self.prompt_tokens)
+            counter.labels(self.model, "prompt").inc(self.prompt_tokens)
         if self.completion_tokens:
-            metrics.tokens.labels(self.model, "completion").inc(self.completion_tokens)
+            counter.labels(self.model, "completion").inc(self.completion_tokens)
 
     def _fields(self, elapsed: float) -> dict[str, Any]:
         known: dict[str, Any] = {

@@ -49,6 +49,12 @@ class Metrics:
             ["model", "result", "reason"],
             registry=self.registry,
         )
+        self.cache_tokens_saved = Counter(
+            "llm_gateway_cache_tokens_saved",
+            "Tokens of answers that came from the cache, which no model had to read (prompt) or generate (completion).",
+            ["model", "kind"],
+            registry=self.registry,
+        )
         self.cache_errors = Counter(
             "llm_gateway_cache_errors",
             "Cache operations that failed; the request was answered without the cache.",
@@ -57,6 +63,11 @@ class Metrics:
         )
         self.cache_available = Gauge(
             "llm_gateway_cache_available", "Whether the cache is in use (1) or failed (0).", registry=self.registry
+        )
+        self.cache_certificate_expiry = Gauge(
+            "llm_gateway_cache_certificate_expiry_timestamp_seconds",
+            "When the certificate ends that the cache showed at the last connection; 0 before the first one over TLS.",
+            registry=self.registry,
         )
         self.upstream_errors = Counter(
             "llm_gateway_upstream_errors",

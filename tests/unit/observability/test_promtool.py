@@ -1,0 +1,35 @@
+"""The real promtool on the real rules: each alert fires when it should, says what it should, and clears."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.unit.observability import promtool
+from tests.unit.observability.alert_cases import CASES, COSTS, COSTS_SERIES, STORIES, Case, Stories
+from tests.unit.observability.sample import INPUTS
+
+pytestmark = pytest.mark.local
+
+
+def test_the_rules_are_valid(tmp_path: Path) -> None:
+    assert "SUCCESS" in promtool.check(tmp_path, INPUTS)
+
+
+@pytest.mark.parametrize("stories", STORIES.values(), ids=list(STORIES))
+def test_every_alert_fires_and_clears(tmp_path: Path, stories: Stories) -> None:
+    tests = [promtool.story(case, INPUTS) for case in stories.cases]
+    assert "SUCCESS" in promtool.test_rules(tmp_path, INPUTS, tests, stories.groups, stories.minutes)
+
+
+def test_costs(tmp_path: Path) -> None:
+    groups = ("llm-serving.requests", "llm-serving.cost")
+    assert "SUCCESS" in promtool.test_rules(
+        tmp_path, INPUTS, [promtool.calculation(COSTS_SERIES, 60, COSTS)], groups, 1
+    )
+
+
+def test_an_alert_that_does_not_fire_is_noticed(tmp_path: Path) -> None:
+    (case,) = [case for case in CASES if case.alert == "LlmTargetDown"]
+    silent = Case(case.alert, case.title, {}, case.fires)
+    with pytest.raises(promtool.PromtoolError, match=case.alert):
+        promtool.test_rules(tmp_path, INPUTS, [promtool.story(silent, INPUTS)], ("llm-serving.targets",), 1)
