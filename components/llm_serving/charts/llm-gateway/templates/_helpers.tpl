@@ -17,3 +17,18 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 {{- add $longest 10 -}}
 {{- end -}}
+
+{{/* The ports, as a JSON list, of the models whose address isn't that of a Service in the cluster. */}}
+{{- define "llm-gateway.outsidePorts" -}}
+{{- $ports := list -}}
+{{- range .Values.models -}}
+{{- $url := urlParse .url -}}
+{{- $host := $url.host | splitList ":" -}}
+{{- if not (hasSuffix ".svc.cluster.local" (first $host)) -}}
+{{- $port := ternary "443" "80" (eq $url.scheme "https") -}}
+{{- if gt (len $host) 1 -}}{{- $port = last $host -}}{{- end -}}
+{{- $ports = append $ports (int $port) -}}
+{{- end -}}
+{{- end -}}
+{{- uniq $ports | toJson -}}
+{{- end -}}

@@ -1,0 +1,83 @@
+"""From calls to a policy: what is random goes, what names the program stays, and no action is a pattern."""
+
+import json
+
+import pytest
+
+from tests.security.iam_documents import DEPLOY, Implied, filled, generalised, narrowest, policy
+
+WHERE = {"account": "000000000000", "region": "us-east-1", "stack": "prod"}
+
+
+@pytest.mark.parametrize(
+    ("arn", "pattern"),
+    [
+        ("*", "*"),
+        ("arn:aws:ec2:us-east-1:000000000000:vpc/vpc-0a1b2c3d4e5f60718", "arn:aws:ec2:REGION:ACCOUNT:vpc/*"),
+        ("arn:aws:s3:::models-bucket-1a2b3c4", "arn:aws:s3:::models-bucket-*"),
+        ("arn:aws:s3:::models-bucket-1a2b3c4/models/m/1", "arn:aws:s3:::models-bucket-*/models/m/1"),
+        ("arn:aws:iam::000000000000:role/cluster-node-0a0a0a0", "arn:aws:iam::ACCOUNT:role/cluster-node-*"),
+        (
+            "arn:aws:kms:us-east-1:000000000000:key/0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f",
+            "arn:aws:kms:REGION:ACCOUNT:key/*",
+        ),
+        (
+            "arn:aws:secretsmanager:us-east-1:000000000000:secret:cache-token-1a2b3c4-AbCdEf",
+            "arn:aws:secretsmanager:REGION:ACCOUNT:secret:cache-token-*",
+        ),
+        (
+            "arn:aws:eks:us-east-1:000000000000:cluster/llm-serving-prod",
+            "arn:aws:eks:REGION:ACCOUNT:cluster/llm-serving-STACK",
+        ),
+        (
+            "arn:aws:elasticloadbalancing:us-east-1:000000000000:loadbalancer/net/gateway-nlb-1a2b3c4/0123456789abcdef",
+            "arn:aws:elasticloadbalancing:REGION:ACCOUNT:loadbalancer/net/gateway-nlb-*/*",
+        ),
+        (
+            "arn:aws:apigateway:us-east-1::/restapis/a1b2c3d4e5/resources",
+            "arn:aws:apigateway:REGION::/restapis/*/resources",
+        ),
+        (
+            "arn:aws:logs:us-east-1:000000000000:log-group:network-flow-logs-1a2b3c4:*",
+            "arn:aws:logs:REGION:ACCOUNT:log-group:network-flow-logs-*:*",
+        ),
+    ],
+)
+def test_patterns(arn: str, pattern: str) -> None:
+    assert generalised(arn, **WHERE) == pattern
+
+
+def test_a_pattern_that_another_covers_is_left_out() -> None:
+    assert narrowest(["a/*", "a/b", "c"]) == ["a/*", "c"]
+    assert narrowest(["*", "a"]) == ["*"]
+
+
+def test_actions_on_the_same_are_one_statement_and_changes_without_a_resource_stay_in_the_region() -> None:
+    calls = [
+        ("s3:PutObject", "arn:aws:s3:::b/*"), ("s3:GetObject", "arn:aws:s3:::b/*"), ("ec2:DescribeVpcs", "*"),
+        ("ec2:CreateVpc", "*"), ("ec2:CreateVpc", "arn:aws:ec2:REGION:ACCOUNT:vpc/*"),
+    ]  # fmt: skip
+    assert policy(calls)["Statement"] == [
+        {"Effect": "Allow", "Action": "ec2:DescribeVpcs", "Resource": "*"},
+        {
+            "Effect": "Allow",
+            "Action": "ec2:CreateVpc",
+            "Resource": "*",
+            "Condition": {"StringEquals": {"aws:RequestedRegion": "REGION"}},
+        },
+        {"Effect": "Allow", "Action": ["s3:GetObject", "s3:PutObject"], "Resource": "arn:aws:s3:::b/*"},
+    ]
+
+
+def test_what_is_implied_keeps_its_condition() -> None:
+    implied = Implied(("iam:PassRole",), ("r",), "why", {"Bool": {"a": "true"}})
+    assert policy([], [implied])["Statement"] == [
+        {"Effect": "Allow", "Action": "iam:PassRole", "Resource": "r", "Condition": {"Bool": {"a": "true"}}}
+    ]
+    assert all(each.reason for each in DEPLOY)
+
+
+def test_a_policy_is_filled_in_for_one_environment() -> None:
+    found = filled(policy([("eks:DescribeCluster", "arn:aws:eks:REGION:ACCOUNT:cluster/llm-serving-STACK")]), **WHERE)
+    resource = json.loads(found)["Statement"][0]["Resource"]
+    assert resource == "arn:aws:eks:us-east-1:000000000000:cluster/llm-serving-prod"
