@@ -2,6 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 STACK ?= local
+BASE ?= origin/main
 PROMPT ?= In one sentence, what is a GPU?
 export PROMPT
 
@@ -9,10 +10,10 @@ UV = $$(bash local/toolchain/bootstrap.sh)
 RUN = $(UV) run --quiet --frozen
 LOCAL = $(RUN) python -m local
 
-.PHONY: help up down status ask preview destroy reset test unit check format bench tools kubectl
+.PHONY: help up down status ask preview preview-comment schema plan dashboards destroy reset test unit check format bench tools kubectl
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 up: ## Bring a whole environment up on this machine, and ask its model a question
 	@$(LOCAL) up
@@ -27,7 +28,16 @@ ask: ## Ask the model a question: make ask PROMPT="..."
 	@$(LOCAL) ask
 
 preview: ## Preview a stack on the real engine with no credentials: make preview STACK=dev
-	@$(LOCAL) preview $(STACK)
+	@$(LOCAL) preview $(STACK) $(if $(JSON),--json)
+
+preview-comment: ## Say what the changes since BASE do to each stack: make preview-comment BASE=origin/main
+	@$(LOCAL) preview-comment $(BASE) $(if $(filter command line environment,$(origin STACK)),$(STACK)) $(if $(JSON),--json)
+
+schema: ## Write the JSON Schema of stack files, for editors
+	@$(RUN) python -m infra.schema
+
+plan: ## Show what a stack runs where, and what it costs: make plan STACK=prod
+	@$(RUN) llm-serving plan --stack stacks/Pulumi.$(STACK).yaml
 
 destroy: ## Destroy every resource of the environment, then stop it
 	@$(LOCAL) destroy
@@ -52,6 +62,9 @@ check: ## Lint, format check and types
 format: ## Format the code
 	@$(RUN) ruff format .
 	@$(RUN) ruff check --fix .
+
+dashboards: ## Draw every dashboard from the environment's Prometheus, as HTML and PNG
+	@$(LOCAL) dashboards
 
 bench: ## Measure start-up, no-change time and memory; writes bench/
 	@$(LOCAL) bench

@@ -4,10 +4,13 @@ from pulumi.provider.experimental import component_provider_host
 
 from llm_serving import (
     ApiGateway,
+    GpuAgents,
     GpuCluster,
     InferenceService,
     LlmGateway,
+    Logging,
     ModelBucket,
+    Monitoring,
     Network,
     SemanticCache,
 )
@@ -16,5 +19,16 @@ if __name__ == "__main__":
     component_provider_host(
         name="llm-serving",
         version="0.1.0",
-        components=[ApiGateway, GpuCluster, InferenceService, LlmGateway, ModelBucket, Network, SemanticCache],
+        components=[
+            ApiGateway,
+            GpuAgents,
+            GpuCluster,
+            InferenceService,
+            LlmGateway,
+            Logging,
+            ModelBucket,
+            Monitoring,
+            Network,
+            SemanticCache,
+        ],
     )

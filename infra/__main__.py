@@ -3,15 +3,17 @@
 import pulumi
 from pulumi.runtime.config import CONFIG, get_config_env
 
+from infra import checks
 from infra.environment import Environment
 from infra.problems import SettingsError
 from infra.settings import load
 
 
 def main() -> None:
-    """Create the environment of this stack; ends with one line for each problem of its settings, and no traceback."""
+    """Create the environment of this stack; ends with one line for each reason why it can't be, and no traceback."""
     try:
         settings = load({**get_config_env(), **CONFIG.get()})
+        checks.run(settings, pulumi.get_stack())
     except SettingsError as error:
         raise pulumi.RunError(f"stack {pulumi.get_stack()} cannot be used:\n" + "\n".join(error.problems)) from None
     for name, value in Environment(settings).outputs.items():

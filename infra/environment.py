@@ -15,15 +15,24 @@ from llm_serving import (
     ApiGateway,
     ApiGatewayArgs,
     ExistingNetworkArgs,
+    GpuAgents,
+    GpuAgentsArgs,
     GpuCluster,
     InferenceService,
+    InferenceServiceArgs,
     LlmGateway,
+    Logging,
+    LoggingArgs,
     ModelBucket,
     ModelBucketArgs,
+    Monitoring,
+    MonitoringArgs,
     Network,
     NodePoolArgs,
     SemanticCache,
     UsagePlanArgs,
+    _node_groups,
+    taints,
 )
 from llm_serving.inference_service import service_url, weights_prefix
 from llm_serving.runtimes import RUNTIMES
@@ -47,10 +56,13 @@ class Environment:
             self._cluster.kubeconfig, self._cluster_name, parent=self._cluster
         )
         self._namespace = self._create_namespace()
+        self._monitoring = self._create_monitoring()
+        self._create_gpu_agents()
         for name in settings.models:
             self._create_service(name)
         self._gateway = self._create_gateway()
         self._api = self._create_api()
+        self._create_logging()
         self.outputs: dict[str, pulumi.Output[Any]] = {
             "apiGatewayUrl": self._api.url,
             "apiKeys": self._api.api_keys,
@@ -154,30 +166,79 @@ class Environment:
 
     def _create_service(self, name: str) -> InferenceService:
         model = self._settings.models[name]
-        return InferenceService(
-            name,
-            {
-                "cluster_name": self._cluster.cluster_name,
-                "namespace": self._namespace.metadata.name.apply(str),
-                "model": name,
-                "revision": model.revision,
-                "weight_gb": model.weight_gb,
-                "bucket_name": self._bucket.bucket_name,
-                "model_read_policy": self._bucket.read_policy(weights_prefix(name, model.revision)),
-                "image": self._image(RUNTIMES[model.runtime].repository, self._settings.images.tgi),
-                "loader_image": self._image("model-loader", self._settings.images.model_loader),
-                "pool": model.pool,
-                "runtime": model.runtime,
-                "replicas": model.replicas,
-                "gpus": model.gpus,
-                "max_input_tokens": model.max_input_tokens,
-                "max_total_tokens": model.max_total_tokens,
-                "max_concurrent_requests": model.max_concurrent_requests,
-                "cpu_millicores": model.cpu_millicores,
-                "memory_mib": model.memory_mib,
+        args: InferenceServiceArgs = {
+            "cluster_name": self._cluster.cluster_name,
+            "namespace": self._namespace.metadata.name.apply(str),
+            "model": name,
+            "revision": model.revision,
+            "weight_gb": model.weight_gb,
+            "bucket_name": self._bucket.bucket_name,
+            "model_read_policy": self._bucket.read_policy(weights_prefix(name, model.revision)),
+            "image": self._image(RUNTIMES[model.runtime].repository, self._settings.images.tgi),
+            "loader_image": self._image("model-loader", self._settings.images.model_loader),
+            "pool": model.pool,
+            "runtime": model.runtime,
+            "replicas": model.replicas,
+            "gpus": model.gpus,
+            "max_input_tokens": model.max_input_tokens,
+            "max_total_tokens": model.max_total_tokens,
+            "max_concurrent_requests": model.max_concurrent_requests,
+            "cpu_millicores": model.cpu_millicores,
+            "memory_mib": model.memory_mib,
+        }
+        if model.dtype is not None:
+            args["dtype"] = model.dtype
+        if model.quantization is not None:
+            args["quantization"] = model.quantization
+        if model.kv_cache_dtype is not None:
+            args["kv_cache_dtype"] = model.kv_cache_dtype
+        if model.gpu_memory_utilization is not None:
+            args["gpu_memory_utilization"] = model.gpu_memory_utilization
+        if model.max_batch_prefill_tokens is not None:
+            args["max_batch_prefill_tokens"] = model.max_batch_prefill_tokens
+        return InferenceService(name, args, self._in_cluster_options())
+
+    def _create_monitoring(self) -> Monitoring:
+        settings = self._settings.monitoring
+        cluster = self._settings.cluster
+        args: MonitoringArgs = {
+            "cluster_name": self._cluster.cluster_name,
+            "models": {
+                name: {"pool": model.pool, "runtime": model.runtime, "gpus": model.gpus}
+                for name, model in self._settings.models.items()
             },
-            self._in_cluster_options(),
-        )
+            "pools": {
+                taints.SYSTEM_POOL: cluster.system_pool.instance_types,
+                **{name: pool.instance_types for name, pool in cluster.gpu_pools.items()},
+            },
+            "workload_namespace": KUBERNETES_NAMESPACE,
+            "operator": settings.operator,
+            "replicas": settings.replicas,
+            "retention_days": settings.retention_days,
+            "storage_gb": settings.storage_gb,
+            "scrape_interval_seconds": settings.scrape_interval_seconds,
+            "cpu_millicores": settings.cpu_millicores,
+            "memory_mib": settings.memory_mib,
+            "prices_usd_per_hour": settings.prices_usd_per_hour,
+            "cache": self._settings.cache.enabled,
+            "alert_emails": settings.alert_emails,
+            "runbook_base_url": settings.runbook_base_url,
+        }
+        if settings.budget_usd_per_hour is not None:
+            args["budget_usd_per_hour"] = settings.budget_usd_per_hour
+        return Monitoring("monitoring", args, self._in_cluster_options())
+
+    def _create_gpu_agents(self) -> None:
+        images = self._settings.images
+        args: GpuAgentsArgs = {"dcgm_exporter_image": self._image("dcgm-exporter", images.dcgm_exporter)}
+        if images.device_plugin:
+            pools = self._settings.cluster.gpu_pools
+            args["device_plugin_image"] = self._image("device-plugin", images.device_plugin)
+            args["device_plugin_pools"] = [
+                name for name, pool in pools.items() if not _node_groups.has_device_plugin(pool.ami_type)
+            ]
+        # The operator's custom resources come with it.
+        GpuAgents("gpu-agents", args, self._in_cluster_options(self._monitoring))
 
     def _create_gateway(self) -> LlmGateway:
         settings = self._settings
@@ -226,9 +287,30 @@ class Environment:
             args["url"] = api.url
         return ApiGateway("api", args, self._on_aws)
 
-    def _in_cluster_options(self) -> pulumi.ResourceOptions:
+    def _create_logging(self) -> Logging:
+        logging = self._settings.logging
+        args: LoggingArgs = {
+            "cluster_name": self._cluster.cluster_name,
+            "api_access_log_group": self._api.access_log_group,
+            "log_retention_days": self._settings.log_retention_days,
+            "container_insights": logging.container_insights,
+            "alarm_topic_arns": logging.alarm_topic_arns,
+            "require_tls": self._settings.model_bucket.require_tls,
+            "protect": self._settings.protect,
+        }
+        if logging.addon_version is not None:
+            args["addon_version"] = logging.addon_version
+        if logging.open_search_domain_arn is not None:
+            args["open_search"] = {"domain_arn": logging.open_search_domain_arn}
+            if logging.open_search_security_group_ids:
+                args["open_search"]["subnet_ids"] = self._network.private_subnet_ids
+                args["open_search"]["security_group_ids"] = logging.open_search_security_group_ids
+        # Its pods need nodes and the Pod Identity agent.
+        return Logging("logging", args, pulumi.ResourceOptions(providers=[self._aws], depends_on=[self._cluster]))
+
+    def _in_cluster_options(self, *depends_on: pulumi.Resource) -> pulumi.ResourceOptions:
         """Return options of what runs in the cluster: made after its nodes and add-ons, and so deleted before them."""
-        return pulumi.ResourceOptions(providers=[self._aws, self._kubernetes], depends_on=[self._cluster])
+        return pulumi.ResourceOptions(providers=[self._aws, self._kubernetes], depends_on=[self._cluster, *depends_on])
 
     def _image(self, repository: str, image: ImageSettings) -> pulumi.Output[str]:
         """Return an image of this account's registry by digest, looking its tag up where it has one."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from llm_serving import _checks
@@ -65,7 +66,8 @@ def _lines(detail: ErrorDetails, model: type[BaseModel]) -> Iterator[str]:
         name, text = _LIMITS[kind]
         yield f"{path}: {value} {text} {context[name]:g}; nearest valid value: {context[name]:g}"
     elif kind == "string_pattern_mismatch":
-        yield f"{path}: {value!r} does not match {context['pattern']}"
+        example = _example(model, detail["loc"])
+        yield f"{path}: {value!r} does not match {context['pattern']}, as in {example}"
     elif kind == "too_short":
         yield f"{path}: has {context['actual_length']} entries; nearest valid number: {context['min_length']}"
     elif kind in _TYPES:
@@ -76,6 +78,24 @@ def _lines(detail: ErrorDetails, model: type[BaseModel]) -> Iterator[str]:
 
 def _keys(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
     """Return the keys that `model` has at `path`, as they are spelt in a stack file."""
+    return [str(field.alias) for field in _at(model, path).model_fields.values()]
+
+
+def _example(model: type[BaseModel], path: tuple[int | str, ...]) -> str:
+    """Return a right value of a field that has a pattern."""
+    fields = {field.alias: field for field in _at(model, path[:-1]).model_fields.values()}
+    return next(str(example) for example in _examples(fields[str(path[-1])]))
+
+
+def _examples(field: FieldInfo) -> Iterator[Any]:
+    yield from field.examples or ()
+    for kind in typing.get_args(field.annotation):  # of `Annotated[str, Field(...)] | None`
+        for extra in getattr(kind, "__metadata__", ()):
+            yield from getattr(extra, "examples", None) or ()
+
+
+def _at(model: type[BaseModel], path: tuple[int | str, ...]) -> Any:
+    """Return the section of `model` at `path`."""
     current: Any = model
     for part in path:
         if isinstance(current, type) and issubclass(current, BaseModel):
@@ -83,7 +103,7 @@ def _keys(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
             current = _section(names[str(part)].annotation)
         else:
             current = _section(typing.get_args(current)[-1])
-    return [str(field.alias) for field in current.model_fields.values()]
+    return current
 
 
 def _section(annotation: Any) -> Any:

@@ -1,19 +1,16 @@
 """Measures the local environment on this machine, and writes the numbers down with the machine they are from."""
 
 import json
-import os
-import platform
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
-from local import memory
+from local import bench_capacity, machine, memory
 from local.console import console
 from local.errors import LocalError
 from local.paths import ROOT
@@ -24,7 +21,8 @@ RESULTS = ROOT / "bench"
 
 
 def run() -> None:
-    """Measures a start with everything built and nothing running, a run with nothing to change, and memory."""
+    """Measures the checks, a start with everything built and nothing running, one with no change, and memory."""
+    bench_capacity.run()
     _make("down")
     start = _timed("up")
     unchanged = _timed("up")
@@ -32,7 +30,7 @@ def run() -> None:
     workload = pods()
     results: dict[str, Any] = {
         "measured": datetime.now(UTC).date().isoformat(),
-        "machine": _machine(),
+        "machine": machine.described(),
         "nodes": len({pod.node for pod in workload}),
         "pods": len(workload),
         "start_seconds": round(start, 1),
@@ -64,20 +62,6 @@ def _make(command: str) -> None:
         raise LocalError(f"`{command}` failed while it was measured: {done.stderr.strip()[-400:]}", f"make {command}")
 
 
-def _machine() -> dict[str, str | int]:
-    cpu = next(
-        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
-        platform.machine(),
-    )
-    gib = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30)
-    return {
-        "cpu": cpu,
-        "cores": os.cpu_count() or 1,
-        "memory_gib": gib,
-        "linux": ".".join(platform.release().split(".")[:2]),
-    }
-
-
 def _memory() -> dict[str, int]:
     running = [(daemon.name, daemon.pid) for daemon in daemons() if daemon.pid]
     sizes = memory.resident([pid for _, pid in running])
@@ -98,12 +82,11 @@ def _rows(results: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _markdown(results: Mapping[str, Any]) -> str:
-    machine = "{cores} cores of {cpu}, {memory_gib} GiB, Linux {linux}".format(**results["machine"])
     rows = "\n".join(f"| {name} | {value} |" for name, value in _rows(results))
     return f"""# The local environment, measured
 
-On {results["measured"]}, {machine}. Written by `make bench`; the first start makes every resource of the stack where
-there are none yet.
+On {results["measured"]}, {machine.sentence(results["machine"])}. Written by `make bench`.
+The first start makes every resource of the stack where there are none yet.
 
 | measure | value |
 |---|---|

@@ -13,6 +13,7 @@ from pulumi.runtime.proto import resource_pb2
 
 ACCOUNT = "123456789012"
 REGION = "us-east-1"
+VPC_CIDR = "10.0.0.0/16"
 KUBECONFIG = '{"clusters":[{"cluster":{"server":"https://cluster.example"}}]}'
 SECRET = "4dabf18193072939515e22adb298388d"
 """How the SDK marks a secret on its way to the engine."""
@@ -61,6 +62,10 @@ class Recording:
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list[tuple[str, dict[str, Any]]])
     outputs: dict[str, Any] = field(default_factory=dict[str, Any])
     """The outputs that each component registered last, by its name."""
+    transforms: dict[str, list[pulumi.ResourceTransform]] = field(
+        default_factory=dict[str, list[pulumi.ResourceTransform]]
+    )
+    """What each resource has the engine do to its children, by its name. Nothing here does it."""
 
     def one(self, type_: str, name: str) -> Resource:
         """Return the one resource of this type and name."""
@@ -143,6 +148,7 @@ class _Providers(mocks.Mocks):
 
     def new_resource(self, args: Any) -> tuple[str, dict[str, Any]]:
         state = dict(cast(dict[str, Any], args.inputs))
+        self._recording.transforms[str(args.name)] = list(args.transforms)
         if self._preview:
             return "", state
         name = str(state.get("name") or args.name)
@@ -157,6 +163,7 @@ class _Providers(mocks.Mocks):
             "aws:index/getCallerIdentity:getCallerIdentity": {"accountId": ACCOUNT},
             "aws:index/getPartition:getPartition": {"partition": "aws"},
             "aws:index/getRegion:getRegion": {"region": REGION},
+            "aws:ec2/getVpc:getVpc": {"cidrBlock": VPC_CIDR, "cidrBlockAssociations": [{"cidrBlock": VPC_CIDR}]},
             "aws:ecr/getImage:getImage": {"imageDigest": "sha256:" + "0" * 64},
         }[args.token], []
 

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from llm_serving.api_gateway import ApiGateway, ApiGatewayArgs, UsagePlanArgs
     from llm_serving.cluster import AccessEntryArgs, GpuCluster, GpuClusterArgs, NodePoolArgs
+    from llm_serving.gpu_agents import GpuAgents, GpuAgentsArgs
     from llm_serving.inference_service import InferenceService, InferenceServiceArgs
     from llm_serving.llm_gateway import LlmGateway, LlmGatewayArgs, ModelRouteArgs
+    from llm_serving.logging import Logging, LoggingArgs, OpenSearchArgs
     from llm_serving.model_bucket import ModelBucket, ModelBucketArgs
+    from llm_serving.monitoring import MonitoredModelArgs, Monitoring, MonitoringArgs
     from llm_serving.network import ExistingNetworkArgs, Network, NetworkArgs
     from llm_serving.semantic_cache import SemanticCache, SemanticCacheArgs
 
@@ -21,18 +24,26 @@ __all__ = [
     "ApiGateway",
     "ApiGatewayArgs",
     "ExistingNetworkArgs",
+    "GpuAgents",
+    "GpuAgentsArgs",
     "GpuCluster",
     "GpuClusterArgs",
     "InferenceService",
     "InferenceServiceArgs",
     "LlmGateway",
     "LlmGatewayArgs",
+    "Logging",
+    "LoggingArgs",
     "ModelBucket",
     "ModelBucketArgs",
     "ModelRouteArgs",
+    "MonitoredModelArgs",
+    "Monitoring",
+    "MonitoringArgs",
     "Network",
     "NetworkArgs",
     "NodePoolArgs",
+    "OpenSearchArgs",
     "SemanticCache",
     "SemanticCacheArgs",
     "UsagePlanArgs",
@@ -43,18 +54,26 @@ _HOMES = {
     "ApiGateway": "api_gateway",
     "ApiGatewayArgs": "api_gateway",
     "ExistingNetworkArgs": "network",
+    "GpuAgents": "gpu_agents",
+    "GpuAgentsArgs": "gpu_agents",
     "GpuCluster": "cluster",
     "GpuClusterArgs": "cluster",
     "InferenceService": "inference_service",
     "InferenceServiceArgs": "inference_service",
     "LlmGateway": "llm_gateway",
     "LlmGatewayArgs": "llm_gateway",
+    "Logging": "logging",
+    "LoggingArgs": "logging",
     "ModelBucket": "model_bucket",
     "ModelBucketArgs": "model_bucket",
     "ModelRouteArgs": "llm_gateway",
+    "MonitoredModelArgs": "monitoring",
+    "Monitoring": "monitoring",
+    "MonitoringArgs": "monitoring",
     "Network": "network",
     "NetworkArgs": "network",
     "NodePoolArgs": "cluster",
+    "OpenSearchArgs": "logging",
     "SemanticCache": "semantic_cache",
     "SemanticCacheArgs": "semantic_cache",
     "UsagePlanArgs": "api_gateway",

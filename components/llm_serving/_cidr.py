@@ -14,6 +14,11 @@ SHORTEST_VPC_PREFIX = 16
 MOST_ZONES = 6
 """No AWS region has more availability zones than us-east-1, which has six."""
 
+SHORTEST_SERVICE_PREFIX = 12
+LONGEST_SERVICE_PREFIX = 24
+"""Service ranges that EKS takes, in 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16 (CreateCluster: serviceIpv4Cidr)."""
+
+_PRIVATE = tuple(map(ipaddress.IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")))
 _PRIVATE_BITS = 3
 _PUBLIC_BITS = 6
 _PUBLIC_BLOCK = (
@@ -31,15 +36,43 @@ class ZoneSubnets:
     """For NAT gateways and load balancers that face the internet: a sixty-fourth of the VPC."""
 
 
-def vpc_network(field: str, cidr: str) -> ipaddress.IPv4Network:
-    """Return the network that `cidr` names; raises ValueError if it is no IPv4 range that a VPC may have."""
+def ipv4_network(field: str, cidr: str, example: str) -> ipaddress.IPv4Network:
+    """Return the network that `cidr` names; raises ValueError, with an example, if it is no IPv4 range."""
     try:
         interface = ipaddress.IPv4Interface(cidr)
     except ValueError:
-        raise ValueError(f"{field}: {cidr!r} is not an IPv4 range; nearest valid value: 10.0.0.0/16") from None
-    network = interface.network
-    if interface.ip != network.network_address:
-        raise ValueError(f"{field}: {cidr} has host bits set; nearest valid value: {network}")
+        raise ValueError(f"{field}: {cidr!r} is not an IPv4 range; nearest valid value: {example}") from None
+    if interface.ip != interface.network.network_address:
+        raise ValueError(f"{field}: {cidr} has host bits set; nearest valid value: {interface.network}")
+    return interface.network
+
+
+def service_network(field: str, cidr: str) -> ipaddress.IPv4Network:
+    """Return the network if EKS takes it for services: private, /12 to /24; raises ValueError otherwise."""
+    network = ipv4_network(field, cidr, "172.20.0.0/16")
+    if not any(network.subnet_of(private) for private in _PRIVATE):
+        raise ValueError(f"{field}: {cidr} is in no private range; nearest valid value: 172.20.0.0/16")
+    if not SHORTEST_SERVICE_PREFIX <= network.prefixlen <= LONGEST_SERVICE_PREFIX:
+        prefix = max(SHORTEST_SERVICE_PREFIX, min(LONGEST_SERVICE_PREFIX, network.prefixlen))
+        fitting = ipaddress.IPv4Network((network.network_address, prefix), strict=False)
+        raise ValueError(
+            f"{field}: {cidr} is outside /{SHORTEST_SERVICE_PREFIX} to /{LONGEST_SERVICE_PREFIX};"
+            f" nearest valid value: {fitting}"
+        )
+    return network
+
+
+def public_network(field: str, cidr: str) -> ipaddress.IPv4Network:
+    """Return the network if it may reach an API server: not the whole internet; raises ValueError otherwise."""
+    network = ipv4_network(field, cidr, "203.0.113.0/24")
+    if network.prefixlen == 0:
+        raise ValueError(f"{field}: {cidr} is the whole internet; nearest valid value: your own range, or none")
+    return network
+
+
+def vpc_network(field: str, cidr: str) -> ipaddress.IPv4Network:
+    """Return the network that `cidr` names; raises ValueError if it is no IPv4 range that a VPC may have."""
+    network = ipv4_network(field, cidr, "10.0.0.0/16")
     if not SHORTEST_VPC_PREFIX <= network.prefixlen <= LONGEST_VPC_PREFIX:
         prefix = max(SHORTEST_VPC_PREFIX, min(LONGEST_VPC_PREFIX, network.prefixlen))
         fitting = ipaddress.IPv4Network((network.network_address, prefix), strict=False)

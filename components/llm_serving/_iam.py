@@ -11,9 +11,15 @@ def document(*statements: Statement) -> str:
     return json.dumps({"Version": "2012-10-17", "Statement": list(statements)}, sort_keys=True)
 
 
-def service_trust(service: str) -> str:
-    """Return the trust policy that lets an AWS service (`ec2.amazonaws.com`) take a role."""
-    return document({"Effect": "Allow", "Principal": {"Service": service}, "Action": "sts:AssumeRole"})
+def service_trust(service: str, account: str = "") -> str:
+    """Return the trust policy that lets an AWS service (`ec2.amazonaws.com`) take a role.
+
+    With `account` only on behalf of that account's resources. Not every service says on whose behalf it acts.
+    """
+    statement: Statement = {"Effect": "Allow", "Principal": {"Service": service}, "Action": "sts:AssumeRole"}
+    if account:
+        statement["Condition"] = {"StringEquals": {"aws:SourceAccount": account}}
+    return document(statement)
 
 
 def pod_identity_trust() -> str:
@@ -58,8 +64,12 @@ def model_read(bucket_arn: str, prefix: str, key_arn: str) -> str:
 
 def tls_only(bucket_arn: str) -> str:
     """Return the bucket policy that refuses every request not made over TLS 1.2 or newer."""
+    return document(*_tls_statements(bucket_arn))
+
+
+def _tls_statements(bucket_arn: str) -> list[Statement]:
     everything = [bucket_arn, f"{bucket_arn}/*"]
-    return document(
+    return [
         {
             "Sid": "DenyPlainHttp",
             "Effect": "Deny",
@@ -76,7 +86,25 @@ def tls_only(bucket_arn: str) -> str:
             "Resource": everything,
             "Condition": {"NumericLessThan": {"s3:TlsVersion": "1.2"}},
         },
-    )
+    ]
+
+
+def access_log_delivery(log_bucket_arn: str, source_bucket_arn: str, account: str, *, require_tls: bool) -> str:
+    """Return the bucket policy by which S3 itself, and nobody else, writes one bucket's access log into another."""
+    statements = [
+        {
+            "Sid": "AccessLogOfOneBucket",
+            "Effect": "Allow",
+            "Principal": {"Service": "logging.s3.amazonaws.com"},
+            "Action": "s3:PutObject",
+            "Resource": f"{log_bucket_arn}/*",
+            "Condition": {
+                "ArnEquals": {"aws:SourceArn": source_bucket_arn},
+                "StringEquals": {"aws:SourceAccount": account},
+            },
+        }
+    ]
+    return document(*statements, *(_tls_statements(log_bucket_arn) if require_tls else []))
 
 
 def key_policy(partition: str, account: str, region: str, *, log_groups: bool) -> str:
@@ -130,4 +158,18 @@ def write_logs(log_group_arn: str) -> str:
             ],
             "Resource": [log_group_arn, f"{log_group_arn}:*"],
         }
+    )
+
+
+def publish(topic_arn: str, key_arn: str) -> str:
+    """Return the policy that publishes to one SNS topic, which is encrypted with a key of the account's own."""
+    return document(
+        {"Sid": "Publish", "Effect": "Allow", "Action": "sns:Publish", "Resource": topic_arn},
+        {
+            "Sid": "Encrypt",
+            "Effect": "Allow",
+            "Action": ["kms:Decrypt", "kms:GenerateDataKey*"],
+            "Resource": key_arn,
+            "Condition": {"StringLike": {"kms:ViaService": "sns.*.amazonaws.com"}},
+        },
     )

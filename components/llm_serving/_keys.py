@@ -6,10 +6,13 @@ import pulumi_aws as aws
 from llm_serving import _iam
 
 
-def encryption_key(name: str, description: str, *, parent: pulumi.Resource, log_groups: bool = False) -> aws.kms.Key:
+def encryption_key(
+    name: str, description: str, *, parent: pulumi.Resource, log_groups: bool = False, protect: bool = False
+) -> aws.kms.Key:
     """Create a key named `name` that rotates every year, usable by CloudWatch Logs where `log_groups` is set.
 
     A key lives 30 days after its deletion is asked for, the longest that KMS offers: what it encrypted can be saved.
+    With `protect` Pulumi refuses to delete or replace it, as it should with the key of what can't be made again.
     """
     lookup = pulumi.InvokeOptions(parent=parent)
     policy = pulumi.Output.all(
@@ -24,5 +27,5 @@ def encryption_key(name: str, description: str, *, parent: pulumi.Resource, log_
         deletion_window_in_days=30,
         policy=policy,
         tags={"Name": name},
-        opts=pulumi.ResourceOptions(parent=parent),
+        opts=pulumi.ResourceOptions(parent=parent, protect=protect),
     )

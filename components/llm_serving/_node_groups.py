@@ -23,7 +23,10 @@ SystemAmiType = Literal[
 GPU_AMI_TYPES: tuple[str, ...] = get_args(GpuAmiType)
 SYSTEM_AMI_TYPES: tuple[str, ...] = get_args(SystemAmiType)
 CAPACITY_TYPES = ("ON_DEMAND", "SPOT")
-GPU_FAMILIES = ("g4dn", "g5", "g5g", "g6", "g6e", "g6f", "gr6", "p4d", "p4de", "p5", "p5e", "p5en", "p6-b200")
+GPU_FAMILIES = (
+    *("g4dn", "g5", "g5g", "g6", "g6e", "g6f", "g7e", "gr6", "gr6f"),
+    *("p3", "p3dn", "p4d", "p4de", "p5", "p5e", "p5en", "p6-b200", "p6-b300"),
+)
 """Instance families with NVIDIA GPUs that the EKS accelerated images have drivers for."""
 
 
@@ -41,6 +44,11 @@ def check_gpu_instance_type(field: str, instance_type: str) -> None:
 def default_ami_type(*, gpu: bool) -> str:
     """Return the image family of a pool that names none. EKS would fall back to one without GPU drivers."""
     return GPU_AMI_TYPES[0] if gpu else SYSTEM_AMI_TYPES[0]
+
+
+def has_device_plugin(ami_type: str) -> bool:
+    """Return whether nodes of an image family run NVIDIA's device plugin by themselves: Bottlerocket's do."""
+    return ami_type.startswith("BOTTLEROCKET")
 
 
 def default_disk_gb(*, gpu: bool) -> int:

@@ -17,7 +17,7 @@ NODE_POLICIES = (
     "AmazonEKS_CNI_Policy",
     "AmazonEC2ContainerRegistryPullOnly",
 )
-MANAGED_ADDONS = ("vpc-cni", "kube-proxy", "coredns", "eks-pod-identity-agent")
+MANAGED_ADDONS = ("vpc-cni", "kube-proxy", "coredns", "eks-pod-identity-agent", "aws-ebs-csi-driver")
 
 
 class NodePoolArgs(TypedDict):
@@ -78,7 +78,7 @@ class GpuClusterArgs(TypedDict):
     log_retention_days: NotRequired[int]
     """Days that control-plane logs are kept, one of the periods that CloudWatch offers. Default: 90."""
     deletion_protection: NotRequired[bool]
-    """Whether AWS refuses to delete the cluster. Default: true."""
+    """Whether AWS and Pulumi refuse to delete the cluster, and Pulumi its key. Default: true."""
 
 
 class GpuCluster(pulumi.ComponentResource):
@@ -144,9 +144,18 @@ class GpuCluster(pulumi.ComponentResource):
     def _create_cluster(self) -> eks.Cluster:
         args = self._args
         versions = args.get("addon_versions", {})
+        # Without it the CNI lets every pod reach every other, whatever the network policies say.
+        cni: eks.VpcCniOptionsArgsDict = {"enable_network_policy": True}
+        if "vpc-cni" in versions:
+            cni["addon_version"] = versions["vpc-cni"]
         public_cidrs = list(args.get("public_access_cidrs", []))
+        protect = args.get("deletion_protection", True)
         key = encryption_key(
-            f"{self._name}-key", f"Secrets and logs of {args['cluster_name']}", parent=self, log_groups=True
+            f"{self._name}-key",
+            f"Secrets and logs of {args['cluster_name']}",
+            parent=self,
+            log_groups=True,
+            protect=protect,
         )
         # EKS would create this group itself, without encryption and kept for ever.
         logs = aws.cloudwatch.LogGroup(
@@ -179,10 +188,12 @@ class GpuCluster(pulumi.ComponentResource):
             endpoint_private_access=True,
             endpoint_public_access=bool(public_cidrs),
             public_access_cidrs=public_cidrs or None,
-            deletion_protection=args.get("deletion_protection", True),
-            vpc_cni_options={"addon_version": versions["vpc-cni"]} if "vpc-cni" in versions else None,
+            deletion_protection=protect,
+            vpc_cni_options=cni,
             kube_proxy_addon_options=({"version": versions["kube-proxy"]} if "kube-proxy" in versions else None),
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[logs]),
+            opts=pulumi.ResourceOptions(
+                parent=self, depends_on=[logs], transforms=[protect_cluster] if protect else None
+            ),
         )
 
     def _node_role(self) -> tuple[aws.iam.Role, list[aws.iam.RolePolicyAttachment]]:
@@ -246,19 +257,56 @@ class GpuCluster(pulumi.ComponentResource):
 
     def _addons(self, system: eks.ManagedNodeGroup) -> list[aws.eks.Addon]:
         """Create the add-ons that run on nodes; eks.Cluster brings those that nodes need, the CNI and kube-proxy."""
-        versions = self._args.get("addon_versions", {})
         return [
-            aws.eks.Addon(
-                f"{self._name}-{addon}",
-                cluster_name=self._args["cluster_name"],
-                addon_name=addon,
-                addon_version=versions.get(addon),
-                resolve_conflicts_on_create="OVERWRITE",
-                resolve_conflicts_on_update="OVERWRITE",
-                opts=pulumi.ResourceOptions(parent=self, depends_on=[system]),
-            )
-            for addon in ("coredns", "eks-pod-identity-agent")
+            self._addon("coredns", system),
+            self._addon("eks-pod-identity-agent", system),
+            self._addon("aws-ebs-csi-driver", system, self._disk_identity()),
         ]
+
+    def _addon(self, addon: str, *depends_on: pulumi.Resource) -> aws.eks.Addon:
+        return aws.eks.Addon(
+            f"{self._name}-{addon}",
+            cluster_name=self._args["cluster_name"],
+            addon_name=addon,
+            addon_version=self._args.get("addon_versions", {}).get(addon),
+            resolve_conflicts_on_create="OVERWRITE",
+            resolve_conflicts_on_update="OVERWRITE",
+            opts=pulumi.ResourceOptions(parent=self, depends_on=list(depends_on)),
+        )
+
+    def _disk_identity(self) -> aws.eks.PodIdentityAssociation:
+        """Let the EBS driver make the disks that pods claim. Without it a claim waits for ever and says nothing."""
+        name = f"{self._name}-disks"
+        role = aws.iam.Role(
+            name,
+            description=f"EBS driver of {self._args['cluster_name']}",
+            assume_role_policy=_iam.pod_identity_trust(),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        policy = aws.iam.RolePolicyAttachment(
+            name,
+            role=role.name,
+            policy_arn=pulumi.Output.concat(
+                "arn:", self._partition, ":iam::aws:policy/service-role/AmazonEBSCSIDriverPolicy"
+            ),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        return aws.eks.PodIdentityAssociation(
+            name,
+            cluster_name=self._args["cluster_name"],
+            namespace="kube-system",
+            service_account="ebs-csi-controller-sa",
+            role_arn=role.arn,
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[self._cluster, policy]),
+        )
+
+
+def protect_cluster(args: pulumi.ResourceTransformArgs) -> pulumi.ResourceTransformResult | None:
+    """Protect the cluster itself: `protect` on eks.Cluster would also keep its access entries from being revoked."""
+    if args.type_ != "aws:eks/cluster:Cluster":
+        return None
+    opts = pulumi.ResourceOptions.merge(args.opts, pulumi.ResourceOptions(protect=True))
+    return pulumi.ResourceTransformResult(props=args.props, opts=opts)
 
 
 def check_pool(field: str, pool: NodePoolArgs, *, gpu: bool) -> None:

@@ -53,6 +53,16 @@ class InferenceServiceArgs(TypedDict):
     """CPU that a pod asks for, in thousandths of a core. Default: 2000."""
     memory_mib: NotRequired[int]
     """Memory of a pod in MiB, asked for and limited to. Default: 8192."""
+    dtype: NotRequired[str]
+    """Type to compute in, as the runtime spells it. Default: the checkpoint's own."""
+    quantization: NotRequired[str]
+    """How weights are quantized, as the runtime spells it. Default: the checkpoint's own, if any."""
+    kv_cache_dtype: NotRequired[str]
+    """Type of the cached keys and values, as the runtime spells it. Default: the compute type."""
+    gpu_memory_utilization: NotRequired[float]
+    """Fraction of each GPU's memory that the runtime may use. Default: the runtime's own."""
+    max_batch_prefill_tokens: NotRequired[int]
+    """Prompt tokens that are read in one step. Default: the runtime's own."""
 
 
 class InferenceService(pulumi.ComponentResource):
@@ -71,14 +81,7 @@ class InferenceService(pulumi.ComponentResource):
         super().__init__("llm-serving:index:InferenceService", name, {}, opts)
         self._name = name
         runtime = RUNTIMES[_checks.one_of("runtime", args.get("runtime", "tgi"), RUNTIMES)]
-        spec = ServiceSpec(
-            model=args["model"],
-            weight_gb=args["weight_gb"],
-            gpus=_checks.whole("gpus", args.get("gpus", 1), low=1, high=8),
-            max_input_tokens=int(args["max_input_tokens"]),
-            max_total_tokens=int(args["max_total_tokens"]),
-            max_concurrent_requests=int(args.get("max_concurrent_requests", 128)),
-        )
+        spec = _spec(args)
         launch = runtime.launch(spec)
         prefix = weights_prefix(args["model"], args["revision"])
         values = _values.inference_service(
@@ -129,6 +132,23 @@ class InferenceService(pulumi.ComponentResource):
             role_arn=role.arn,
             opts=self._child(policy),
         )
+
+
+def _spec(args: InferenceServiceArgs) -> ServiceSpec:
+    prefill = args.get("max_batch_prefill_tokens")
+    return ServiceSpec(
+        model=args["model"],
+        weight_gb=args["weight_gb"],
+        gpus=_checks.whole("gpus", args.get("gpus", 1), low=1, high=8),
+        max_input_tokens=int(args["max_input_tokens"]),
+        max_total_tokens=int(args["max_total_tokens"]),
+        max_concurrent_requests=int(args.get("max_concurrent_requests", 128)),
+        dtype=args.get("dtype"),
+        quantization=args.get("quantization"),
+        kv_cache_dtype=args.get("kv_cache_dtype"),
+        gpu_memory_utilization=args.get("gpu_memory_utilization"),
+        max_batch_prefill_tokens=None if prefill is None else int(prefill),
+    )
 
 
 def weights_prefix(model: str, revision: str) -> str:

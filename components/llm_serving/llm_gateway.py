@@ -59,6 +59,8 @@ class LlmGatewayArgs(TypedDict):
     """Memory of a pod in MiB, asked for and limited to. Default: 256."""
     deletion_protection: NotRequired[bool]
     """Whether AWS refuses to delete the load balancer. Default: true."""
+    cache_port: NotRequired[int]
+    """Port of `cache_url`, the only one besides the models' that pods may connect to. Default: 6379."""
 
 
 class LlmGateway(pulumi.ComponentResource):
@@ -168,6 +170,10 @@ class LlmGateway(pulumi.ComponentResource):
             opts=self._child(*rules),
         )
 
+    def _network_cidrs(self, vpc_id: pulumi.Input[str]) -> pulumi.Output[list[str]]:
+        """Look up the VPC's ranges: the load balancer's addresses and the cache's are in them, and can't be known."""
+        return aws.ec2.get_vpc_output(id=vpc_id, opts=pulumi.InvokeOptions(parent=self)).apply(_ranges)
+
     def _pods(self, args: LlmGatewayArgs, targets: aws.lb.TargetGroup, listener: aws.lb.Listener) -> None:
         secret = kubernetes.core.v1.Secret(
             f"{self._name}-cache",
@@ -188,6 +194,8 @@ class LlmGateway(pulumi.ComponentResource):
             cache_secret_name="llm-gateway-cache",  # noqa: S106 - the name of a secret
             target_group_arn=targets.arn,
             node_pool=taints.SYSTEM_POOL,
+            network_cidrs=self._network_cidrs(args["vpc_id"]),
+            cache_port=_checks.whole("cache_port", args.get("cache_port", 6379), low=1, high=65535),
         )
         # Targets of a group that no listener uses are never found healthy, and the rollout would wait for them.
         kubernetes.helm.v4.Chart(
@@ -198,6 +206,10 @@ class LlmGateway(pulumi.ComponentResource):
             values=values,
             opts=self._child(secret, listener),
         )
+
+
+def _ranges(vpc: aws.ec2.GetVpcResult) -> list[str]:
+    return [association.cidr_block for association in vpc.cidr_block_associations] or [vpc.cidr_block]
 
 
 def _base64(text: str) -> str:

@@ -262,10 +262,11 @@ class Network(pulumi.ComponentResource):
             kms_key_id=key.arn,
             opts=self._child(),
         )
+        account = aws.get_caller_identity_output(opts=pulumi.InvokeOptions(parent=self)).account_id
         role = aws.iam.Role(
             f"{self._name}-flow-logs",
             description=f"Writes the flow logs of {self._name}",
-            assume_role_policy=_iam.service_trust("vpc-flow-logs.amazonaws.com"),
+            assume_role_policy=account.apply(lambda own: _iam.service_trust("vpc-flow-logs.amazonaws.com", own)),
             opts=self._child(),
         )
         policy = aws.iam.RolePolicy(

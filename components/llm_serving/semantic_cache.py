@@ -37,7 +37,8 @@ class SemanticCacheArgs(TypedDict):
     snapshot_retention_days: NotRequired[int]
     """Days that daily snapshots are kept; 0 keeps none. Default: 7."""
     protect: NotRequired[bool]
-    """Whether Pulumi refuses to delete or replace the cache and a last snapshot is taken. Default: true."""
+    """Whether Pulumi refuses to delete or replace the cache, its key and its secrets, and a last snapshot is taken.
+    Default: true."""
 
 
 class SemanticCache(pulumi.ComponentResource):
@@ -68,7 +69,8 @@ class SemanticCache(pulumi.ComponentResource):
                 f"node_type: {args['node_type']!r} is no ElastiCache node type;"
                 f" nearest valid value: cache.{args['node_type']}"
             )
-        key = encryption_key(f"{name}-key", f"Cache {name} and its secrets", parent=self)
+        protect = args.get("protect", True)
+        key = encryption_key(f"{name}-key", f"Cache {name} and its secrets", parent=self, protect=protect)
         token = self._token(key, args)
         group = self._replication_group(args, key, token, version=version, replicas=replicas, snapshots=snapshots)
         self.endpoint = group.primary_endpoint_address
@@ -81,7 +83,7 @@ class SemanticCache(pulumi.ComponentResource):
             description=f"How to connect to the cache {name}",
             kms_key_id=key.arn,
             recovery_window_in_days=_recovery_days(args),
-            opts=self._child(),
+            opts=pulumi.ResourceOptions(parent=self, protect=protect),
         )
         stored = aws.secretsmanager.SecretVersion(
             f"{name}-connection",
@@ -106,19 +108,20 @@ class SemanticCache(pulumi.ComponentResource):
 
     def _token(self, key: aws.kms.Key, args: SemanticCacheArgs) -> pulumi.Output[str]:
         """Make the password once: later values are ignored, so that it stays until the secret is replaced."""
+        protect = args.get("protect", True)
         secret = aws.secretsmanager.Secret(
             f"{self._name}-token",
             description=f"Password of the cache {self._name}",
             kms_key_id=key.arn,
             recovery_window_in_days=_recovery_days(args),
-            opts=self._child(),
+            opts=pulumi.ResourceOptions(parent=self, protect=protect),
         )
         version = aws.secretsmanager.SecretVersion(
             f"{self._name}-token",
             secret_id=secret.id,
             # 256 bits. Hexadecimal, because ElastiCache refuses most punctuation and URLs give meaning to the rest.
             secret_string=pulumi.Output.secret(secrets.token_hex(32)),
-            opts=pulumi.ResourceOptions(parent=self, ignore_changes=["secretString"]),
+            opts=pulumi.ResourceOptions(parent=self, protect=protect, ignore_changes=["secretString"]),
         )
         return pulumi.Output.secret(version.secret_string.apply(lambda value: value or ""))
 

@@ -11,17 +11,23 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
+from infra import plain_secrets
 from infra.problems import SettingsError, describe
 from infra.section import Section, checked, named, problem_of
+from infra.settings.allow import Allow, allow_problems
 from infra.settings.cluster import ClusterSettings
 from infra.settings.gateway import ApiGatewaySettings, GatewaySettings
 from infra.settings.images import ImagesSettings
+from infra.settings.logging import LoggingSettings
 from infra.settings.models import ModelSettings
+from infra.settings.monitoring import MonitoringSettings
 from infra.settings.network import AwsSettings, NetworkSettings
 from infra.settings.storage import CacheSettings, ModelBucketSettings
 from llm_serving import _checks, _cidr
 
 NAMESPACE = "llm-serving"
+ZONE_LETTERS = "abcdef"
+"""What zones end with: no region has more than the six of us-east-1 (`_cidr.MOST_ZONES`)."""
 
 
 class Settings(Section):
@@ -35,6 +41,8 @@ class Settings(Section):
     """Whether stateful resources (cluster, bucket, cache) refuse to be deleted, by Pulumi and by AWS."""
     log_retention_days: Annotated[int, checked(_checks.retention_days, "logRetentionDays")] = 90
     """Days that logs are kept, one of the periods that CloudWatch offers."""
+    logging: LoggingSettings = LoggingSettings()
+    """What the logs are for besides being kept."""
     network: NetworkSettings
     """The VPC."""
     cluster: ClusterSettings
@@ -49,18 +57,24 @@ class Settings(Section):
     """The LLM gateway."""
     api_gateway: ApiGatewaySettings
     """The public API."""
+    monitoring: MonitoringSettings = MonitoringSettings()
+    """Prometheus, its rules and dashboards, and who is told."""
     models: Annotated[dict[str, ModelSettings], Field(min_length=1)]
     """Models to serve, by name."""
+    allow: Allow = Field(default_factory=dict[str, str])
+    """Findings of the checks that this stack accepts: code, as in docs/checks.md, and a sentence that says why."""
 
     def problems(self) -> Iterator[str]:
         """Check what only several sections together can tell."""
         yield from named("models", self.models)
+        yield from allow_problems(self.allow)
         if not self.network.existing:
             for zone in self.network.availability_zones:
-                if not re.fullmatch(re.escape(self.aws.region) + "[a-z]", zone):
+                if not re.fullmatch(re.escape(self.aws.region) + f"[{ZONE_LETTERS}]", zone):
+                    near = zone[-1:] if "a" <= zone[-1:] <= ZONE_LETTERS[-1] else ZONE_LETTERS[-1]
                     yield (
                         f"network.availabilityZones: {zone!r} is no zone of {self.aws.region};"
-                        f" nearest valid value: {self.aws.region}{zone[-1:] if zone[-1:].isalpha() else 'a'}"
+                        f" nearest valid value: {self.aws.region}{near if zone[-1:].isalpha() else 'a'}"
                     )
             yield from problem_of(
                 _cidr.check_disjoint,
@@ -83,6 +97,9 @@ def load(config: Mapping[str, str]) -> Settings:
         namespace, _, name = key.partition(":")
         if namespace == NAMESPACE:
             values[name] = _parsed(text)
+    # Alone and first: the other checks repeat the value that they refuse.
+    if found := [f"{NAMESPACE}:{problem}" for problem in plain_secrets.problems(values)]:
+        raise SettingsError(found)
     try:
         return Settings.model_validate(values)
     except ValidationError as error:

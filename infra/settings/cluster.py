@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from infra.section import Section, named, problem_of
-from llm_serving import _checks, _node_groups, taints
+from infra.section import Section, checked, named, problem_of
+from llm_serving import _checks, _cidr, _node_groups, taints
 
 
 class PoolSettings(Section):
@@ -64,7 +64,13 @@ class GpuPoolSettings(PoolSettings):
 class AccessEntrySettings(Section):
     """A way into the cluster for an IAM principal."""
 
-    principal_arn: Annotated[str, Field(pattern=r"^arn:[a-z-]+:iam::\d{12}:(role|user)/.+$")]
+    principal_arn: Annotated[
+        str,
+        Field(
+            pattern=r"^arn:[a-z-]+:iam::\d{12}:(role|user)/.+$",
+            examples=["arn:aws:iam::111111111111:role/platform-team"],
+        ),
+    ]
     """ARN of the IAM role or user."""
     policy: Literal[
         "AmazonEKSClusterAdminPolicy",
@@ -81,11 +87,11 @@ class AccessEntrySettings(Section):
 class ClusterSettings(Section):
     """The EKS cluster."""
 
-    version: Annotated[str, Field(pattern=r"^1\.\d{2}$")]
+    version: Annotated[str, Field(pattern=r"^1\.\d{2}$", examples=["1.36"])]
     """Kubernetes version, in quotes, as in "1.36"."""
     name: str | None = None
     """The cluster's name. Default: <project>-<stack>. Changing it replaces the cluster."""
-    service_cidr: str = "172.20.0.0/16"
+    service_cidr: Annotated[str, checked(_cidr.service_network, "serviceCidr")] = "172.20.0.0/16"
     """Range of service addresses."""
     public_access_cidrs: list[str] = Field(default_factory=list[str])
     """Ranges that reach the API server from the internet. Default: none, it is private."""
@@ -100,6 +106,8 @@ class ClusterSettings(Section):
 
     def problems(self) -> Iterator[str]:
         """Check names and the service range."""
+        for cidr in self.public_access_cidrs:
+            yield from problem_of(_cidr.public_network, "publicAccessCidrs", cidr)
         yield from named("gpuPools", self.gpu_pools)
         if taints.SYSTEM_POOL in self.gpu_pools:
             yield "gpuPools.system: the name is taken by the system pool; nearest valid value: gpu"

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from infra.section import Section, named, problem_of
-from llm_serving.api_gateway import check_timeout, check_usage_plans
+from llm_serving._api_limits import check_timeout, check_usage_plans
 
 
 class GatewaySettings(Section):

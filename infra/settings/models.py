@@ -1,11 +1,14 @@
 """The models that an environment serves."""
 
+import re
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import Field
+from pydantic.alias_generators import to_camel
 
 from infra.section import Section, problem_of
+from infra.settings.allow import Allow, allow_problems
 from llm_serving.runtimes import RUNTIMES
 from llm_serving.runtimes.launch import ServiceSpec
 
@@ -15,10 +18,12 @@ class ModelSettings(Section):
 
     runtime: Literal["tgi"] = "tgi"
     """What serves it."""
-    revision: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    revision: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", examples=["a09a354"])]
     """Revision to serve: the folder models/<name>/<revision> of the model bucket."""
     weight_gb: Annotated[float, Field(ge=0.001, le=5000)]
     """Size of the model's files in GB (10^9 bytes). Start-up budgets follow from it."""
+    model: str | None = None
+    """What the memory checks go by: a catalog name, or a config.json or its folder. Default: the model's own name."""
     pool: str
     """GPU pool to run in."""
     replicas: Annotated[int, Field(ge=1, le=1000)] = 1
@@ -35,8 +40,24 @@ class ModelSettings(Section):
     """CPU that a pod asks for, in thousandths of a core."""
     memory_mib: Annotated[int, Field(ge=64, le=2_097_152)] = 8192
     """Memory of a pod in MiB, asked for and limited to."""
+    dtype: str | None = None
+    """Type to compute in, as the runtime spells it. Default: the checkpoint's own."""
+    quantization: str | None = None
+    """How weights are quantized, as the runtime spells it. Default: the checkpoint's own, if any."""
+    kv_cache_dtype: str | None = None
+    """Type of the cached keys and values, as the runtime spells it. Default: the compute type."""
+    gpu_memory_utilization: float | None = None
+    """Fraction of each GPU's memory that the runtime may use in all. Default: the runtime's, 0.9 for tgi."""
+    max_batch_prefill_tokens: Annotated[int, Field(ge=1, le=4_294_967_295)] | None = None
+    """Prompt tokens that are read in one step. Default: chosen by the runtime."""
+    expected_concurrency: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """Requests at once that a pod should serve; the memory checks then ask for room for them."""
+    mean_total_tokens: Annotated[int, Field(ge=1)] | None = None
+    """Tokens of an average request, prompt and answer, for `expectedConcurrency`. Default: `maxTotalTokens`."""
     timeout_seconds: Annotated[int, Field(ge=1, le=900)] = 300
     """How long the gateway waits for an answer."""
+    allow: Allow = Field(default_factory=dict[str, str])
+    """Findings about this model that are accepted: code, as in docs/checks.md, and a sentence that says why."""
 
     def spec(self, name: str) -> ServiceSpec:
         """Return what the runtime modules take."""
@@ -47,10 +68,26 @@ class ModelSettings(Section):
             max_input_tokens=self.max_input_tokens,
             max_total_tokens=self.max_total_tokens,
             max_concurrent_requests=self.max_concurrent_requests,
+            dtype=self.dtype,
+            quantization=self.quantization,
+            kv_cache_dtype=self.kv_cache_dtype,
+            gpu_memory_utilization=self.gpu_memory_utilization,
+            max_batch_prefill_tokens=self.max_batch_prefill_tokens,
         )
 
     def problems(self) -> Iterator[str]:
         """Check the limits as the runtime does at its start."""
-        for problem in problem_of(RUNTIMES[self.runtime].launch, self.spec("model")):
-            text = problem.removeprefix("model.")
-            yield text.replace("max_input_tokens", "maxInputTokens").replace("max_total_tokens", "maxTotalTokens")
+        for problems in problem_of(RUNTIMES[self.runtime].launch, self.spec("model")):
+            for line in problems.split("\n"):
+                yield _in_camel_case(line.removeprefix("model."))
+        yield from allow_problems(self.allow)
+        if self.mean_total_tokens is not None and self.mean_total_tokens > self.max_total_tokens:
+            yield (
+                f"meanTotalTokens: {self.mean_total_tokens} is above maxTotalTokens {self.max_total_tokens};"
+                f" nearest valid value: {self.max_total_tokens}"
+            )
+
+
+def _in_camel_case(problem: str) -> str:
+    """Return a runtime's problem with the names of its fields as a stack file has them."""
+    return re.sub(r"\b[a-z]+(_[a-z]+)+\b", lambda name: to_camel(name[0]), problem)

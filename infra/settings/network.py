@@ -13,9 +13,9 @@ from llm_serving import _cidr
 class AwsSettings(Section):
     """Where the environment lives."""
 
-    region: Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")]
+    region: Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$", examples=["us-east-1"])]
     """AWS region, as in us-east-1."""
-    account_id: Annotated[str, Field(pattern=r"^\d{12}$")]
+    account_id: Annotated[str, Field(pattern=r"^\d{12}$", examples=["111111111111"])]
     """The 12 digits of the only AWS account that this stack may touch, in quotes."""
     s3_path_style: bool = False
     """Whether buckets are named in the path of S3 addresses, as an S3 endpoint without wildcard DNS needs."""
@@ -24,7 +24,7 @@ class AwsSettings(Section):
 class ExistingNetworkSettings(Section):
     """A VPC that exists already."""
 
-    vpc_id: Annotated[str, Field(pattern=r"^vpc-[0-9a-f]+$")]
+    vpc_id: Annotated[str, Field(pattern=r"^vpc-[0-9a-f]+$", examples=["vpc-0123456789abcdef0"])]
     """Id of the VPC."""
     private_subnet_ids: Annotated[list[str], Field(min_length=2)]
     """Private subnets in two zones at least."""

@@ -10,7 +10,7 @@ from infra.section import Section
 class ModelBucketSettings(Section):
     """The bucket of model weights."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")] | None = None
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", examples=["my-models"])] | None = None
     """Name of the bucket. Default: chosen by Pulumi."""
     require_tls: bool = True
     """Whether requests without TLS 1.2 are refused. Only an S3 endpoint without TLS needs false."""
@@ -21,7 +21,7 @@ class ModelBucketSettings(Section):
 class CacheSettings(Section):
     """The semantic cache."""
 
-    node_type: Annotated[str, Field(pattern=r"^cache\.[a-z0-9-]+\.[a-z0-9]+$")]
+    node_type: Annotated[str, Field(pattern=r"^cache\.[a-z0-9-]+\.[a-z0-9]+$", examples=["cache.r7g.large"])]
     """ElastiCache node type."""
     engine_version: Literal["8.2"] = "8.2"
     """Valkey version; vector search begins with 8.2."""

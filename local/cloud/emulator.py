@@ -179,6 +179,20 @@ def install(name: str, *, before: Before | None = None, after: After | None = No
     handlers[name] = handle
 
 
+def add(name: str, target_prefix: str, answer: Callable[[Call], Response]) -> None:
+    """Serves a service of the JSON protocol that MiniStack doesn't know, by its name in IAM policies.
+
+    :param target_prefix: What its calls' X-Amz-Target begins with.
+    """
+
+    async def handle(*request: Any) -> Response:
+        return answer(Call(name, _operation(name, *request), *request))
+
+    core("router").SERVICE_PATTERNS[name] = {"target_prefixes": [target_prefix]}
+    core("iam_actions").SERVICE_TO_IAM_NAMESPACE[name] = name
+    application().SERVICE_HANDLERS[name] = handle
+
+
 def watch(changed: Callable[[], None]) -> None:
     """Has `changed` called after every successful call that may have changed a service's records."""
     handlers: dict[str, Handler] = application().SERVICE_HANDLERS

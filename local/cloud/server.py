@@ -17,7 +17,7 @@ from typing import Any
 import hypercorn.asyncio
 from hypercorn.config import Config
 
-from local.cloud import cache, dataplane, emulator, gate, handlers, load_balancing, persistence, retries
+from local.cloud import cache, dataplane, emulator, gate, handlers, load_balancing, persistence, recording, retries
 from local.cloud.dataplane import Application, Receive, Send
 
 KEEP_ALIVE_SECONDS = 75.0
@@ -30,6 +30,7 @@ def build(saver: persistence.Saver, restored: asyncio.Event) -> Application:
     dataplane.install()
     emulator.watch(saver.changed)
     retries.install()
+    recording.install()
     ministack: Application = emulator.application().app
 
     async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:

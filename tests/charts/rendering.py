@@ -39,10 +39,15 @@ def lint(folder: Path, chart: str, values: dict[str, Any]) -> None:
     _helm(folder, values, "lint", "--strict", str(CHARTS / chart))
 
 
+def documents(folder: Path, chart: str, release: str, values: dict[str, Any]) -> list[dict[str, Any]]:
+    """The chart's objects. Raises ChartError where the values are refused."""
+    text = _helm(folder, values, "template", release, str(CHARTS / chart))
+    return [document for document in yaml.safe_load_all(text) if document]
+
+
 def render(folder: Path, chart: str, release: str, values: dict[str, Any]) -> Objects:
     """The chart's objects by kind; every kind occurs once. Raises ChartError where the values are refused."""
-    text = _helm(folder, values, "template", release, str(CHARTS / chart))
-    objects: list[dict[str, Any]] = [document for document in yaml.safe_load_all(text) if document]
+    objects = documents(folder, chart, release, values)
     by_kind = {item["kind"]: item for item in objects}
     assert len(by_kind) == len(objects)
     return by_kind

@@ -67,7 +67,7 @@ def test_the_chart_is_clean(tmp_path: Path) -> None:
 
 
 def test_the_objects(objects: Objects) -> None:
-    assert set(objects) == {"Deployment", "PodDisruptionBudget", "Service", "ServiceAccount"}
+    assert set(objects) == {"Deployment", "NetworkPolicy", "PodDisruptionBudget", "Service", "ServiceAccount"}
     for item in objects.values():
         assert item["metadata"]["name"] == MODEL
         assert item["metadata"]["namespace"] == NAMESPACE
@@ -81,6 +81,28 @@ def test_the_objects(objects: Objects) -> None:
         "maxUnavailable": 1,
         "unhealthyPodEvictionPolicy": "AlwaysAllow",
         "selector": {"matchLabels": SELECTOR},
+    }
+
+
+def test_who_reaches_the_pods_and_whom_they_reach(objects: Objects) -> None:
+    callers = [
+        {"podSelector": {"matchLabels": {"app.kubernetes.io/name": "llm-gateway"}}},
+        {"podSelector": {"matchLabels": {"llm-serving/client": "true"}}},
+        {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}},
+    ]
+    dns = {
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}},
+        "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}},
+    }
+    assert objects["NetworkPolicy"]["spec"] == {
+        "podSelector": {"matchLabels": SELECTOR},
+        "policyTypes": ["Ingress", "Egress"],
+        "ingress": [{"from": callers, "ports": [{"protocol": "TCP", "port": 8080}]}],
+        "egress": [
+            {"to": [dns], "ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]},
+            {"to": [{"ipBlock": {"cidr": "169.254.170.23/32"}}], "ports": [{"protocol": "TCP", "port": 80}]},
+            {"ports": [{"protocol": "TCP", "port": 443}]},
+        ],
     }
 
 

@@ -32,6 +32,7 @@ def values(**changes: Any) -> dict[str, Any]:
         cache_secret_name="llm-gateway-cache",
         target_group_arn=ARN,
         node_pool="system",
+        network_cidrs=["10.0.0.0/16"],
     )
     return passed | changes
 
@@ -49,6 +50,7 @@ def test_the_objects(objects: Objects) -> None:
     assert set(objects) == {
         "ConfigMap",
         "Deployment",
+        "NetworkPolicy",
         "PodDisruptionBudget",
         "Service",
         "ServiceAccount",
@@ -166,6 +168,41 @@ def test_the_service_and_what_is_bound_to_it(objects: Objects) -> None:
     assert objects["ServiceAccount"]["automountServiceAccountToken"] is False
 
 
+def egress(objects: Objects) -> list[dict[str, Any]]:
+    """What the pods may connect to besides cluster DNS."""
+    return objects["NetworkPolicy"]["spec"]["egress"][1:]
+
+
+MODELS = {
+    "to": [{"namespaceSelector": {}, "podSelector": {"matchLabels": {"app.kubernetes.io/name": "inference-service"}}}],
+    "ports": [{"protocol": "TCP", "port": 8080}],
+}
+
+
+def test_who_reaches_the_pods_and_whom_they_reach(objects: Objects) -> None:
+    policy = objects["NetworkPolicy"]["spec"]
+    balancer = {"ipBlock": {"cidr": "10.0.0.0/16"}}
+    monitoring = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
+    assert policy["podSelector"] == {"matchLabels": SELECTOR}
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    assert policy["ingress"] == [{"from": [balancer, monitoring], "ports": [{"protocol": "TCP", "port": 8080}]}]
+    assert egress(objects) == [MODELS, {"to": [balancer], "ports": [{"protocol": "TCP", "port": 6379}]}]
+
+
+def test_a_model_elsewhere_is_reached_on_its_port(tmp_path: Path) -> None:
+    urls = {"m": URL, "a": "https://a.example/v1", "b": "http://b.example:8000", "c": "http://c", "d": "https://d"}
+    cache = {"enabled": False, "ttlSeconds": 1, "secretName": ""}
+    given = values(models={model: {"url": url} for model, url in urls.items()}, cache=cache)
+    outside = [{"protocol": "TCP", "port": port} for port in (443, 8000, 80)]
+    assert egress(render(tmp_path, CHART, CHART, given)) == [MODELS, {"ports": outside}]
+
+
+def test_without_ranges_security_groups_alone_decide(tmp_path: Path) -> None:
+    policy = render(tmp_path, CHART, CHART, values(networkCidrs=[]))["NetworkPolicy"]["spec"]
+    assert policy["ingress"] == [{"ports": [{"protocol": "TCP", "port": 8080}]}]
+    assert policy["egress"][-1] == {"ports": [{"protocol": "TCP", "port": 6379}]}
+
+
 def test_one_replica_has_no_disruption_budget(tmp_path: Path) -> None:
     assert "PodDisruptionBudget" not in render(tmp_path, CHART, CHART, values(replicas=1))
 
@@ -206,6 +243,7 @@ def test_large_numbers_stay_whole(tmp_path: Path) -> None:
         ({"cache": {"enabled": True, "ttlSeconds": 1, "secretName": ""}}, "secretName"),
         ({"cache": {"enabled": True, "ttlSeconds": 1, "secretName": "s", "url": "rediss://x"}}, "url"),
         ({"targetGroupARN": "gateway"}, "targetGroupARN"),
+        ({"networkCidrs": ["anywhere"]}, "networkCidrs"),
         ({"replicas": "2"}, "replicas"),
     ],
 )

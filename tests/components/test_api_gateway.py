@@ -41,8 +41,27 @@ def test_every_resource() -> None:
         "aws:iam/role:Role": 1,
         "aws:iam/rolePolicyAttachment:RolePolicyAttachment": 1,
         "aws:kms/key:Key": 1,
-        "aws:cloudwatch/logGroup:LogGroup": 1,
+        "aws:cloudwatch/logGroup:LogGroup": 2,
     }
+
+
+def test_callers_need_tls_1_2() -> None:
+    made = api().inputs("aws:apigateway/restApi:RestApi", "a-api")
+    assert (made["securityPolicy"], made["endpointAccessMode"]) == ("SecurityPolicy_TLS13_1_2_2021_06", "BASIC")
+
+
+def test_both_logs_are_encrypted_and_there_before_the_stage() -> None:
+    made = api(log_retention_days=30)
+    key = "arn:aws:test:us-east-1:123456789012:key/a-logs"
+    assert made.inputs("aws:cloudwatch/logGroup:LogGroup", "a-access") == {"retentionInDays": 30, "kmsKeyId": key}
+    assert made.inputs("aws:cloudwatch/logGroup:LogGroup", "a-execution") == {
+        "name": "API-Gateway-Execution-Logs_a-api-id/llm",
+        "retentionInDays": 30,
+        "kmsKeyId": key,
+    }
+    stage = made.one("aws:apigateway/stage:Stage", "a-stage")
+    assert {"a-access", "a-execution"} <= set(stage.depends_on)
+    assert stage.inputs["xrayTracingEnabled"] is True
 
 
 def test_every_path_needs_a_key_and_leads_to_the_load_balancer() -> None:
@@ -131,6 +150,7 @@ def test_usage_plans_and_keys() -> None:
 
 def test_url() -> None:
     assert api().outputs["a"]["url"] == "https://api.example/llm"
+    assert api().outputs["a"]["accessLogGroup"] == "a-access"
     assert api(url="http://127.0.0.1/{api}/{stage}/x").outputs["a"]["url"] == "http://127.0.0.1/a-api-id/llm/x"
 
 

@@ -2,10 +2,11 @@
 
 from typing import Any
 
+import pulumi
 import pytest
 
 from llm_serving import GpuCluster
-from llm_serving.cluster import GpuClusterArgs, NodePoolArgs
+from llm_serving.cluster import GpuClusterArgs, NodePoolArgs, protect_cluster
 from tests.recording import KUBECONFIG, Recording, record
 
 SYSTEM: NodePoolArgs = {"instance_types": ["m7i.large"], "min_size": 1, "desired_size": 2, "max_size": 3}
@@ -31,9 +32,10 @@ def test_every_resource() -> None:
         "eks:index:Cluster": 1,
         "eks:index:ManagedNodeGroup": 2,
         "aws:ec2/launchTemplate:LaunchTemplate": 2,
-        "aws:eks/addon:Addon": 2,
-        "aws:iam/role:Role": 1,
-        "aws:iam/rolePolicyAttachment:RolePolicyAttachment": 3,
+        "aws:eks/addon:Addon": 3,
+        "aws:eks/podIdentityAssociation:PodIdentityAssociation": 1,
+        "aws:iam/role:Role": 2,
+        "aws:iam/rolePolicyAttachment:RolePolicyAttachment": 4,
         "aws:kms/key:Key": 1,
         "aws:cloudwatch/logGroup:LogGroup": 1,
     }
@@ -59,12 +61,36 @@ def test_cluster() -> None:
         "endpointPrivateAccess": True,
         "endpointPublicAccess": False,
         "deletionProtection": True,
+        "vpcCniOptions": {"enableNetworkPolicy": True},
     }
     assert made.inputs("aws:cloudwatch/logGroup:LogGroup", "k-control-plane") == {
         "name": "/aws/eks/llm/cluster",
         "retentionInDays": 90,
         "kmsKeyId": key,
     }
+
+
+@pytest.mark.parametrize("protect", [True, False])
+def test_protection_of_the_cluster_and_its_key_but_not_of_its_access_entries(protect: bool) -> None:
+    made = cluster(deletion_protection=protect)
+    assert made.one("aws:kms/key:Key", "k-key").protect is protect
+    assert made.inputs("eks:index:Cluster", "k")["deletionProtection"] is protect
+    assert made.transforms["k"] == ([protect_cluster] if protect else [])
+
+
+@pytest.mark.parametrize(
+    ("type_", "protect"), [("aws:eks/cluster:Cluster", True), ("aws:eks/accessEntry:AccessEntry", None)]
+)
+def test_what_is_protected_below_the_cluster(type_: str, protect: bool | None) -> None:
+    opts = pulumi.ResourceOptions(ignore_changes=["version"])
+    args = pulumi.ResourceTransformArgs(custom=True, type_=type_, name="k", props={"name": "llm"}, opts=opts)
+    result = protect_cluster(args)
+    if protect is None:
+        assert result is None
+    else:
+        assert result is not None
+        assert result.props == {"name": "llm"}
+        assert (result.opts.protect, result.opts.ignore_changes) == (True, ["version"])
 
 
 def test_public_access_and_access_entries() -> None:
@@ -76,7 +102,7 @@ def test_public_access_and_access_entries() -> None:
     ).inputs("eks:index:Cluster", "k")
     assert made["endpointPublicAccess"] is True
     assert made["publicAccessCidrs"] == ["203.0.113.0/24"]
-    assert made["vpcCniOptions"] == {"addonVersion": "v1.20.4-eksbuild.1"}
+    assert made["vpcCniOptions"] == {"enableNetworkPolicy": True, "addonVersion": "v1.20.4-eksbuild.1"}
     assert made["kubeProxyAddonOptions"] == {"version": "v1.36.0-eksbuild.2"}
     policy = "arn:aws:eks::aws:cluster-access-policy/AmazonEKSViewPolicy"
     assert made["accessEntries"] == {
@@ -160,7 +186,7 @@ def test_node_role_outlives_its_nodes_and_cannot_do_more() -> None:
     policies = [
         resource.inputs["policyArn"].rpartition("/")[2]
         for resource in made.resources
-        if resource.type == "aws:iam/rolePolicyAttachment:RolePolicyAttachment"
+        if resource.name.startswith("k-node-")
     ]
     assert sorted(policies) == [
         "AmazonEC2ContainerRegistryPullOnly",
@@ -183,6 +209,22 @@ def test_addons_come_after_the_system_nodes() -> None:
     }
     assert "k-system" in coredns.depends_on
     assert "addonVersion" not in made.inputs("aws:eks/addon:Addon", "k-eks-pod-identity-agent")
+
+
+def test_claims_get_disks() -> None:
+    made = cluster()
+    assert made.inputs("aws:iam/rolePolicyAttachment:RolePolicyAttachment", "k-disks") == {
+        "role": "k-disks",
+        "policyArn": "arn:aws:iam::aws:policy/service-role/AmazonEBSCSIDriverPolicy",
+    }
+    assert made.inputs("aws:eks/podIdentityAssociation:PodIdentityAssociation", "k-disks") == {
+        "clusterName": "llm",
+        "namespace": "kube-system",
+        "serviceAccount": "ebs-csi-controller-sa",
+        "roleArn": "arn:aws:test:us-east-1:123456789012:role/k-disks",
+    }
+    # A driver that starts before it has its role keeps the credentials that it found first: none.
+    assert "k-disks" in made.one("aws:eks/addon:Addon", "k-aws-ebs-csi-driver").depends_on
 
 
 def test_outputs() -> None:

@@ -1,12 +1,17 @@
 """InferenceService: exact chart values from its limits, and a role that reads one model."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from local_tgi.arguments import parse
+from local_tgi.options import QUANTIZE
 
 from llm_serving import InferenceService
 from llm_serving.inference_service import InferenceServiceArgs
+from llm_serving.runtimes import tgi
+from llm_serving.runtimes.launch import ServiceSpec
 from tests.recording import Recording, record
 
 CHART = "kubernetes:helm.sh/v4:Chart"
@@ -80,6 +85,48 @@ def test_chart_values() -> None:
     assert "s-pods" in chart.depends_on
 
 
+def test_what_a_service_sets_reaches_the_launcher() -> None:
+    made = service(
+        dtype="float16",
+        kv_cache_dtype="fp8_e5m2",
+        gpu_memory_utilization=0.72,
+        max_batch_prefill_tokens=2048,
+    )
+    arguments = made.inputs(CHART, "s")["values"]["args"]
+    given = arguments[arguments.index("--dtype") : arguments.index("--usage-stats")]
+    assert given == [
+        *("--dtype", "float16", "--kv-cache-dtype", "fp8_e5m2"),
+        *("--cuda-memory-fraction", "0.8000", "--max-batch-prefill-tokens", "2048"),
+    ]
+    quantized = service(quantization="awq").inputs(CHART, "s")["values"]["args"]
+    assert quantized[quantized.index("--quantize") + 1] == "awq"
+
+
+@pytest.mark.parametrize("fraction", [0.01, 0.5, 0.9])
+def test_the_memory_fraction_is_of_what_tgi_takes(fraction: float) -> None:
+    """TGI's server multiplies the fraction by its TGI_WIGGLE_ROOM of 0.9."""
+    assert float(tgi.cuda_memory_fraction(fraction)) * 0.9 == pytest.approx(fraction, abs=1e-4)
+
+
+def test_the_local_launcher_knows_every_argument() -> None:
+    spec = ServiceSpec(
+        model="chat",
+        weight_gb=1,
+        gpus=2,
+        max_input_tokens=10,
+        max_total_tokens=20,
+        max_concurrent_requests=1,
+        gpu_memory_utilization=0.5,
+        max_batch_prefill_tokens=16,
+    )
+    for dtype in tgi.DTYPES:
+        for cache in tgi.KV_CACHE_DTYPES:
+            parse(tgi.launch(replace(spec, dtype=dtype, kv_cache_dtype=cache)).args, {})
+    for quantization in set(tgi.QUANTIZATIONS) - {"exl2"}:
+        parse(tgi.launch(replace(spec, quantization=quantization)).args, {})
+    assert set(tgi.QUANTIZATIONS) == set(QUANTIZE)
+
+
 def test_sharded_models_get_shared_memory() -> None:
     alone = int(service().inputs(CHART, "s")["values"]["resources"]["limits"]["memory"].removesuffix("Mi"))
     values = service(gpus=4).inputs(CHART, "s")["values"]
@@ -119,6 +166,11 @@ def test_outputs() -> None:
     [
         ({"runtime": "tgl"}, "runtime: 'tgl' is not one of tgi; nearest valid value: tgi"),
         ({"gpus": 9}, "gpus: 9 is outside 1 to 8; nearest valid value: 8"),
+        ({"dtype": "half"}, "tiny.dtype: 'half' is not one of float16, bfloat16; nearest valid value: float16"),
+        (
+            {"gpu_memory_utilization": 1},
+            "tiny.gpu_memory_utilization: 1 is outside 0.01 to 0.9, TGI's own share; nearest valid value: 0.9",
+        ),
         ({"replicas": 0}, "replicas: 0 is outside 1 to 1000; nearest valid value: 1"),
         (
             {"max_total_tokens": 1000},

@@ -104,8 +104,9 @@ def test_chart_values() -> None:
         "replicas": 3,
         "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "128Mi"}},
         "models": {"tiny": {"url": "http://tiny:8080", "timeout_seconds": 60, "revision": "1"}},
-        "cache": {"enabled": True, "ttlSeconds": 60, "secretName": "llm-gateway-cache"},
+        "cache": {"enabled": True, "ttlSeconds": 60, "secretName": "llm-gateway-cache", "port": 6379},
         "targetGroupARN": f"{ARN}:targetgroup/g-pods",
+        "networkCidrs": ["10.0.0.0/16"],
         "nodeSelector": {"llm-serving/pool": "system"},
     }
     assert {"g-cache", "g-http"} <= set(chart.depends_on)
@@ -130,6 +131,7 @@ def test_cache_url_is_in_one_secret_and_nowhere_else() -> None:
     [
         ({"models": {}}, "models: is empty, so the gateway would have nowhere to send a request"),
         ({"replicas": 0}, "replicas: 0 is outside 1 to 100; nearest valid value: 1"),
+        ({"cache_port": 0}, "cache_port: 0 is outside 1 to 65535; nearest valid value: 1"),
         (
             {"models": {"tiny": {"url": "http://tiny", "timeout_seconds": 901}}},
             "timeout_seconds: 901 s is outside 1 to 900; nearest valid value: 900",

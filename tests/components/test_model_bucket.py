@@ -21,13 +21,14 @@ def test_every_resource() -> None:
     assert bucket().types() == {
         "llm-serving:index:ModelBucket": 1,
         "aws:kms/key:Key": 1,
-        "aws:s3/bucket:Bucket": 1,
-        "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock": 1,
-        "aws:s3/bucketOwnershipControls:BucketOwnershipControls": 1,
-        "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration": 1,
-        "aws:s3/bucketPolicy:BucketPolicy": 1,
-        "aws:s3/bucketVersioning:BucketVersioning": 1,
-        "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration": 1,
+        "aws:s3/bucket:Bucket": 2,
+        "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock": 2,
+        "aws:s3/bucketOwnershipControls:BucketOwnershipControls": 2,
+        "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration": 2,
+        "aws:s3/bucketPolicy:BucketPolicy": 2,
+        "aws:s3/bucketVersioning:BucketVersioning": 2,
+        "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration": 2,
+        "aws:s3/bucketLogging:BucketLogging": 1,
     }
 
 
@@ -62,7 +63,34 @@ def test_requests_without_tls_are_refused_unless_told_otherwise() -> None:
         {"NumericLessThan": {"s3:TlsVersion": "1.2"}},
     ]
     assert "m-public-access" in made.depends_on
-    assert "aws:s3/bucketPolicy:BucketPolicy" not in bucket(require_tls=False).types()
+    assert bucket(require_tls=False).names("aws:s3/bucketPolicy:BucketPolicy") == ["m-access-logs"]
+
+
+def test_every_request_is_recorded_where_only_s3_writes() -> None:
+    made = bucket(access_log_days=30)
+    logging = made.one("aws:s3/bucketLogging:BucketLogging", "m-logging")
+    assert logging.inputs == {"bucket": "m-bucket", "targetBucket": "m-access-logs", "targetPrefix": "s3/"}
+    assert "m-access-logs" in logging.depends_on
+    policy = json.loads(made.inputs("aws:s3/bucketPolicy:BucketPolicy", "m-access-logs")["policy"])
+    arn = "arn:aws:test:us-east-1:123456789012:bucket/m-access-logs"
+    assert policy["Statement"][0] == {
+        "Sid": "AccessLogOfOneBucket",
+        "Effect": "Allow",
+        "Principal": {"Service": "logging.s3.amazonaws.com"},
+        "Action": "s3:PutObject",
+        "Resource": f"{arn}/*",
+        "Condition": {
+            "ArnEquals": {"aws:SourceArn": BUCKET_ARN},
+            "StringEquals": {"aws:SourceAccount": "123456789012"},
+        },
+    }
+    assert [statement["Sid"] for statement in policy["Statement"][1:]] == ["DenyPlainHttp", "DenyOldTls"]
+    encryption = "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration"
+    assert made.inputs(encryption, "m-access-logs")["rules"] == [
+        {"applyServerSideEncryptionByDefault": {"sseAlgorithm": "AES256"}}
+    ]
+    lifecycle = made.inputs("aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration", "m-access-logs")
+    assert lifecycle["rules"][0]["expiration"] == {"days": 30}
 
 
 def test_lifecycle() -> None:
@@ -88,6 +116,10 @@ def test_lifecycle() -> None:
 def test_protection() -> None:
     guarded = bucket().one("aws:s3/bucket:Bucket", "m-bucket")
     assert (guarded.protect, guarded.inputs) == (True, {"forceDestroy": False})
+    for protect in (True, False):
+        made = bucket(protect=protect)
+        assert made.one("aws:kms/key:Key", "m-key").protect is protect
+        assert made.one("aws:s3/bucket:Bucket", "m-access-logs").protect is protect
     open_ = bucket(protect=False, force_destroy=True, bucket_name="weights").one("aws:s3/bucket:Bucket", "m-bucket")
     assert (open_.protect, open_.inputs) == (False, {"forceDestroy": True, "bucket": "weights"})
 

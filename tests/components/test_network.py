@@ -114,6 +114,8 @@ def test_flow_logs_are_encrypted_and_kept() -> None:
     key = made.inputs("aws:kms/key:Key", "net-flow-logs")
     assert (key["enableKeyRotation"], key["deletionWindowInDays"]) == (True, 30)
     assert json.loads(key["policy"])["Statement"][1]["Principal"] == {"Service": "logs.us-east-1.amazonaws.com"}
+    trust = json.loads(made.inputs("aws:iam/role:Role", "net-flow-logs")["assumeRolePolicy"])
+    assert trust["Statement"][0]["Condition"] == {"StringEquals": {"aws:SourceAccount": "123456789012"}}
     assert "aws:ec2/flowLog:FlowLog" not in network(flow_logs=False).types()
 
 

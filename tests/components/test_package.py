@@ -54,6 +54,7 @@ def test_required_inputs_are_few() -> None:
     }
     assert required == {
         "ApiGateway": ["loadBalancerArn", "loadBalancerDnsName", "usagePlans"],
+        "GpuAgents": ["dcgmExporterImage"],
         "GpuCluster": ["clusterName", "subnetIds", "systemPool", "version", "vpcId"],
         "InferenceService": [
             "bucketName",
@@ -70,7 +71,9 @@ def test_required_inputs_are_few() -> None:
             "weightGb",
         ],
         "LlmGateway": ["cacheUrl", "clusterSecurityGroupId", "image", "models", "namespace", "subnetIds", "vpcId"],
+        "Logging": ["clusterName"],
         "ModelBucket": [],
+        "Monitoring": ["clusterName", "models", "pools"],
         "Network": [],
         "SemanticCache": ["clientSecurityGroupId", "nodeType", "subnetIds", "vpcId"],
     }

@@ -77,6 +77,14 @@ def test_alone_and_unprotected() -> None:
     assert made.inputs(SECRET, "c-token")["recoveryWindowInDays"] == 0
 
 
+@pytest.mark.parametrize("protect", [True, False])
+def test_protection_of_what_cannot_be_made_again(protect: bool) -> None:
+    made = cache(protect=protect)
+    assert made.one("aws:kms/key:Key", "c-key").protect is protect
+    assert made.one(VERSION, "c-token").protect is protect
+    assert {each.protect for each in made.resources if each.type == SECRET} == {protect}
+
+
 def test_only_the_cluster_reaches_it() -> None:
     made = cache()
     assert made.inputs("aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule", "c-clients") == {

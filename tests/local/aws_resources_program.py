@@ -116,6 +116,32 @@ aws.ec2.FlowLog(
     "net", vpc_id=vpc.id, traffic_type="ALL", iam_role_arn=log_role.arn, log_destination=logs.arn, opts=made()
 )
 
+events = aws.cloudwatch.LogStream("net", log_group_name=logs.name, opts=made())
+aws.cloudwatch.LogMetricFilter(
+    "net",
+    log_group_name=logs.name,
+    pattern="{ $.model = * }",
+    metric_transformation={
+        "name": "Lines", "namespace": "Logs", "value": "1", "unit": "Count", "dimensions": {"Model": "$.model"},
+    },
+    opts=made(),
+)  # fmt: skip
+aws.cloudwatch.QueryDefinition(
+    "net", name="net/all", log_group_names=[logs.name], query_string="fields @message", opts=made()
+)
+aws.cloudwatch.MetricAlarm(
+    "net",
+    namespace="Logs",
+    metric_name="Lines",
+    statistic="Sum",
+    period=300,
+    evaluation_periods=1,
+    threshold=1,
+    comparison_operator="GreaterThanOrEqualToThreshold",
+    treat_missing_data="notBreaching",
+    opts=made(),
+)
+
 # Storage
 
 key = aws.kms.Key("models", enable_key_rotation=True, deletion_window_in_days=7, opts=made())
@@ -176,6 +202,21 @@ aws.s3.BucketLifecycleConfiguration(
             "abort_incomplete_multipart_upload": {"days_after_initiation": 7},
         }
     ],
+    opts=made(),
+)
+aws.s3.BucketLogging("models", bucket=bucket.id, target_bucket=bucket.id, target_prefix="log/", opts=made(block))
+delivery = role("delivery", "firehose.amazonaws.com")
+aws.kinesis.FirehoseDeliveryStream(
+    "logs",
+    destination="opensearch",
+    server_side_encryption={"enabled": True, "key_type": "CUSTOMER_MANAGED_CMK", "key_arn": key.arn},
+    opensearch_configuration={
+        "domain_arn": "arn:aws:es:us-east-1:000000000000:domain/logs",
+        "role_arn": delivery.arn,
+        "index_name": "logs",
+        "cloudwatch_logging_options": {"enabled": True, "log_group_name": logs.name, "log_stream_name": events.name},
+        "s3_configuration": {"role_arn": delivery.arn, "bucket_arn": bucket.arn, "kms_key_arn": key.arn},
+    },
     opts=made(),
 )
 aws.iam.Policy(
@@ -331,7 +372,13 @@ aws.lb.Listener(
     default_actions=[{"type": "forward", "target_group_arn": targets.arn}],
     opts=made(),
 )
-api = aws.apigateway.RestApi("api", endpoint_configuration={"types": "REGIONAL"}, opts=made())
+api = aws.apigateway.RestApi(
+    "api",
+    endpoint_configuration={"types": "REGIONAL"},
+    security_policy="SecurityPolicy_TLS13_1_2_2021_06",
+    endpoint_access_mode="BASIC",
+    opts=made(),
+)
 resource = aws.apigateway.Resource(
     "api", rest_api=api.id, parent_id=api.root_resource_id, path_part="{proxy+}", opts=made()
 )
@@ -364,7 +411,9 @@ integration = aws.apigateway.Integration(
 deployment = aws.apigateway.Deployment(
     "api", rest_api=api.id, triggers={"version": "1"}, opts=made(method, integration)
 )
-stage = aws.apigateway.Stage("api", rest_api=api.id, deployment=deployment.id, stage_name="v1", opts=made())
+stage = aws.apigateway.Stage(
+    "api", rest_api=api.id, deployment=deployment.id, stage_name="v1", xray_tracing_enabled=True, opts=made()
+)
 aws.apigateway.MethodSettings(
     "api",
     rest_api=api.id,
@@ -430,5 +479,6 @@ pulumi.export("nodes", nodes.scaling_config.desired_size)
 pulumi.export("partition", aws.get_partition(opts=call).partition)
 pulumi.export("region", aws.get_region(opts=call).region)
 pulumi.export("vpcId", vpc.id)
+pulumi.export("vpcRanges", aws.ec2.get_vpc_output(id=vpc.id, opts=call).cidr_block_associations[0].cidr_block)
 pulumi.export("vpcRegion", vpc.region)
 pulumi.export("zones", zones.names[:2])

@@ -1,16 +1,23 @@
 """The whole program on every stack file: settings that load, one shape, the same resources in preview as for real."""
 
 import json
+import runpy
 from collections import Counter
+from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
+import pulumi
 import pytest
 import yaml
 
+from infra import checks, environment
 from infra.environment import Environment
 from infra.settings import Settings, load
+from llm_serving.capacity import checks as capacity_checks
+from llm_serving.capacity import cloud
+from llm_serving.capacity.cloud_facts import CloudFacts
 from tests.recording import Recording, record
 
 ROOT = Path(__file__).parents[2]
@@ -77,6 +84,14 @@ def test_stacks_have_one_shape() -> None:
         "aws:s3/bucketPolicy:BucketPolicy",
         "aws:ec2/securityGroup:SecurityGroup",
         "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule",
+        "aws:sns/topicSubscription:TopicSubscription",
+        # Prometheus comes from the chart, or from the operator that the local cluster has.
+        "kubernetes:helm.sh/v3:Release",
+        "kubernetes:storage.k8s.io/v1:StorageClass",
+        "kubernetes:core/v1:ServiceAccount",
+        "kubernetes:monitoring.coreos.com/v1:Prometheus",
+        "kubernetes:rbac.authorization.k8s.io/v1:ClusterRole",
+        "kubernetes:rbac.authorization.k8s.io/v1:ClusterRoleBinding",
     }
     shapes = {stack: set(run(stack).types()) - optional for stack in STACKS}
     assert len({frozenset(shape) for shape in shapes.values()}) == 1, shapes
@@ -135,9 +150,9 @@ def test_a_digest_needs_no_lookup() -> None:
     images["tgi"] = {"digest": "sha256:" + "a" * 64}
     values["llm-serving:images"] = json.dumps(images)
     made = record(lambda: Environment(load(values)), stack="local")
-    # Both are looked up at the same time, so either may be first.
+    # All are looked up at the same time, so any may be first.
     looked_up = sorted(arguments["repositoryName"] for token, arguments in made.calls if token.startswith("aws:ecr"))
-    assert looked_up == ["llm-gateway", "model-loader"]
+    assert looked_up == ["dcgm-exporter", "llm-gateway", "model-loader"]
     service = made.inputs("kubernetes:helm.sh/v4:Chart", "smollm2-135m")["values"]
     assert service["image"].endswith("/tgi@sha256:" + "a" * 64)
 
@@ -168,3 +183,65 @@ def test_existing_network() -> None:
     made = record(lambda: Environment(load(values)), stack="local")
     assert "aws:ec2/vpc:Vpc" not in made.types()
     assert made.inputs("eks:index:Cluster", "cluster")["privateSubnetIds"] == ["subnet-1", "subnet-2"]
+
+
+ZONES = frozenset({"us-east-1a", "us-east-1b", "us-east-1c"})
+OFFERINGS: dict[str, frozenset[str]] = dict.fromkeys(
+    ("m7i.large", "m7i.xlarge", "g6.xlarge", "g6.2xlarge", "g6e.24xlarge"), ZONES
+)
+ACCEPTED = {
+    "dev": {"ROLLOUT_ONE_REPLICA"},
+    "local": {"CACHE_RESERVED_MEMORY", "DEVICE_PLUGIN", "SYSTEM_POOL_ONE_NODE"},
+    "prod": {"GATEWAY_GENERATION_TIMEOUT", "TP_PCIE"},
+    "staging": set[str](),
+}
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_checks_find_nothing_that_a_stack_does_not_accept(stack: str) -> None:
+    made = checks.stack_of(settings(stack), stack)
+    found = capacity_checks.check(made, today=date(2026, 11, 25), cloud=CloudFacts({}, OFFERINGS, ()))
+    assert {finding.code for finding in found} == ACCEPTED[stack]
+    assert all(finding.severity == "warning" and "; accepted: " in finding.message for finding in found)
+
+
+def refused(stack: str, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> str:
+    """Run the program's entry on a changed stack that it must refuse; return what it says."""
+    values = config(stack)
+    for section, changed in changes.items():
+        values[f"llm-serving:{section}"] = json.dumps({**json.loads(values[f"llm-serving:{section}"]), **changed})
+    monkeypatch.setenv("PULUMI_CONFIG", json.dumps(values))
+
+    def gather(*_: object, **__: object) -> CloudFacts:
+        return CloudFacts.unchecked("there are no AWS credentials")
+
+    def make(_: Settings) -> None:
+        pytest.fail("something was made")
+
+    monkeypatch.setattr(cloud, "gather", gather)
+    monkeypatch.setattr(environment, "Environment", make)
+    with pytest.raises(pulumi.RunError) as caught:
+        record(lambda: runpy.run_module("infra", run_name="__main__"), stack=stack)
+    return str(caught.value)
+
+
+def test_a_model_that_does_not_fit_is_refused_before_anything_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    pools = json.loads(config("prod")["llm-serving:cluster"])["gpuPools"]
+    models = json.loads(config("prod")["llm-serving:models"])
+    pools["l40s"]["instanceTypes"] = ["g5.12xlarge"]
+    models["llama-3-3-70b-instruct"] |= {"cpuMillicores": 40000, "memoryMib": 163840, "allow": {}}
+    cluster = {**json.loads(config("prod")["llm-serving:cluster"]), "gpuPools": pools}
+    text = refused("prod", {"cluster": cluster, "models": models}, monkeypatch)
+    first, *lines = text.split("\n")
+    assert first == "stack prod cannot be used:"
+    assert len(lines) == 1
+    assert lines[0].startswith("llm-serving:models.llama-3-3-70b-instruct.pool: g5.12xlarge (4 x A10G) with TGI")
+    assert "largest context that fits: 0 tokens; would do: " in lines[0]
+    assert lines[0].endswith("[FIT_WEIGHTS]")
+
+
+def test_all_that_is_wrong_with_a_stack_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    models = json.loads(config("dev")["llm-serving:models"])
+    models["qwen2-5-7b-instruct"] |= {"maxTotalTokens": 33000, "memoryMib": 20000, "weightGb": 5}
+    lines = refused("dev", {"models": models}, monkeypatch).split("\n")[1:]
+    assert sorted(line.rpartition("[")[2] for line in lines) == ["FIT_CONTEXT]", "POOL_POD_TOO_LARGE]", "WEIGHT_SIZE]"]

@@ -1,7 +1,6 @@
 from pathlib import Path
 from typing import Any
 
-import aws_bridge_samples as samples
 import pytest
 from google.protobuf.struct_pb2 import Struct
 from hypothesis import given
@@ -14,6 +13,7 @@ from local.plugins.aws.shapes import ObjectShape
 from local.plugins.aws.terraform import RESOURCES, object_shape
 from local.plugins.aws.translation import Translation
 from local.plugins.aws.values import UNKNOWN, Properties, from_struct, secret, to_struct
+from tests import aws_bridge_samples as samples
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
-import aws_bridge_samples as samples
 import grpc
 import pytest
 from google.protobuf.any_pb2 import Any as AnyMessage
@@ -19,6 +18,7 @@ from local.plugins.aws.messages import type_of, with_type
 from local.plugins.aws.provider import CallError, Provider
 from local.plugins.aws.tokens import NoCounterpartError
 from local.plugins.aws.values import Properties, from_struct, to_struct
+from tests import aws_bridge_samples as samples
 
 URN = "urn:pulumi:dev::p::eks:index:Cluster$aws:eks/cluster:Cluster::main"
 BRIDGE_URN = "urn:pulumi:dev::p::eks:index:Cluster$aws:index/eksCluster:EksCluster::main"

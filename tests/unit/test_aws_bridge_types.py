@@ -1,6 +1,5 @@
 from pathlib import Path
 
-import aws_bridge_samples as samples
 import pytest
 
 from local.plugins.aws.naming import camel, plain, plural, snake
@@ -9,6 +8,7 @@ from local.plugins.aws.sdk import UnknownTokenError
 from local.plugins.aws.shapes import ANY, BOOLEAN, NUMBER, STRING, ListOf, MapOf, ObjectShape, Shape
 from local.plugins.aws.terraform import FUNCTIONS, RESOURCES, bridge_name
 from local.plugins.aws.tokens import NoCounterpartError, Tokens
+from tests import aws_bridge_samples as samples
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,17 @@ import datetime as dt
 import json
 import time
 from collections.abc import Generator
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
 from botocore.exceptions import ClientError
 
+from llm_serving.capacity.cloud import gather
+from llm_serving.capacity.cloud_facts import CloudFacts, Unchecked
 from tests.cloud_harness import Cloud, network, role
+from tests.unit.capacity.sample_stack import GPU, STACK
 
 
 @pytest.fixture(scope="module")
@@ -192,6 +196,53 @@ def test_instance_type_offerings(cloud: Cloud) -> None:
         {"InstanceType": "g6.xlarge", "LocationType": "availability-zone", "Location": f"us-east-1{zone}"}
         for zone in "abc"
     ]
+
+
+def test_vcpu_quotas(cloud: Cloud) -> None:
+    quotas = cloud.client("service-quotas")
+    gpu = quotas.get_service_quota(ServiceCode="ec2", QuotaCode="L-DB2E81BA")["Quota"]
+    assert (gpu["QuotaName"], gpu["Value"]) == ("Running On-Demand G and VT instances", 768.0)
+    assert gpu["QuotaArn"] == "arn:aws:servicequotas:us-east-1:000000000000:ec2/L-DB2E81BA"
+    pages = quotas.get_paginator("list_service_quotas").paginate(ServiceCode="ec2", PaginationConfig={"PageSize": 3})
+    listed = [[quota["QuotaCode"] for quota in page["Quotas"]] for page in pages]
+    assert [len(page) for page in listed] == [3, 3, 1]
+    assert len({code for page in listed for code in page}) == 7
+    for asked in ({"ServiceCode": "ec2", "QuotaCode": "L-0"}, {"ServiceCode": "none", "QuotaCode": "L-DB2E81BA"}):
+        with pytest.raises(ClientError) as error:
+            quotas.get_service_quota(**asked)
+        assert code(error) == "NoSuchResourceException"
+
+
+def test_what_the_checks_of_a_stack_ask(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a preview: endpoint and credentials come from the environment."""
+    variables = {"AWS_ENDPOINT_URL": cloud.url, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+    for name, value in {**variables, "AWS_EC2_METADATA_DISABLED": "true", "NO_PROXY": "127.0.0.1"}.items():
+        monkeypatch.setenv(name, value)
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    stack = replace(STACK, gpu_pools={"l4": GPU, "h100": replace(GPU, instance_types=("p5.48xlarge",))})
+    facts = gather(stack, account_id="000000000000")
+    assert facts == CloudFacts(
+        quotas={"L-1216C47A": 640.0, "L-417A185B": 384.0, "L-DB2E81BA": 768.0},
+        offerings=dict.fromkeys(
+            ("g6.2xlarge", "m7i.large", "p5.48xlarge"), frozenset({"us-east-1a", "us-east-1b", "us-east-1c"})
+        ),
+        reservations=(),
+    )
+
+
+def test_credentials_that_the_account_refuses(cloud: Cloud) -> None:
+    class Refused:
+        def client(self, service: str) -> Any:
+            return cloud.client(service, "AKIAIOSFODNN7EXAMPLE", "wrong")
+
+    (reason,) = {facts.reason for facts in vars_of(gather(STACK, account_id="000000000000", clients=Refused()))}
+    assert reason.startswith("GetCallerIdentity was answered with ")
+
+
+def vars_of(facts: CloudFacts) -> list[Unchecked]:
+    found = (facts.quotas, facts.offerings, facts.reservations)
+    return [each for each in found if isinstance(each, Unchecked)]
 
 
 def test_public_parameters_of_node_images(cloud: Cloud) -> None:

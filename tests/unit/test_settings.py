@@ -85,8 +85,8 @@ BROKEN: list[tuple[str, object, str]] = [
     ("cache", 1, "cache: 1 is not a group of keys"),
     ("models", [], "models: [] is not a group of keys"),
     # values
-    ("aws.region", "us-east", r"aws.region: 'us-east' does not match ^[a-z]{2}(-[a-z]+)+-\d$"),
-    ("aws.accountId", "12345", r"aws.accountId: '12345' does not match ^\d{12}$"),
+    ("aws.region", "us-east", r"aws.region: 'us-east' does not match ^[a-z]{2}(-[a-z]+)+-\d$, as in us-east-1"),
+    ("aws.accountId", "12345", r"aws.accountId: '12345' does not match ^\d{12}$, as in 111111111111"),
     ("network.cidr", "10.0.0.0/8", "network.cidr: 10.0.0.0/8 is outside /16 to /20; nearest valid value: 10.0.0.0/16"),
     ("network.cidr", "10.0.0.0/24",
      "network.cidr: 10.0.0.0/24 is outside /16 to /20; nearest valid value: 10.0.0.0/20"),
@@ -98,7 +98,7 @@ BROKEN: list[tuple[str, object, str]] = [
      "network.natGateways: 'one' is not one of none, single, per-zone; nearest valid value: none"),
     ("logRetentionDays", 100,
      "logRetentionDays: 100 days is no period that CloudWatch Logs offers; nearest valid value: 90"),
-    ("cluster.version", "1.36.3", r"cluster.version: '1.36.3' does not match ^1\.\d{2}$"),
+    ("cluster.version", "1.36.3", r"cluster.version: '1.36.3' does not match ^1\.\d{2}$, as in 1.36"),
     ("cluster.gpuPools.l4.amiType", "AL2023_NVIDIA",
      f"cluster.gpuPools.l4.amiType: 'AL2023_NVIDIA' is not one of {GPU}; nearest valid value: AL2023_x86_64_NVIDIA"),
     ("cluster.gpuPools.l4.diskGb", 20, "cluster.gpuPools.l4.diskGb: 20 is below 60; nearest valid value: 60"),
@@ -119,8 +119,9 @@ BROKEN: list[tuple[str, object, str]] = [
      " nearest valid value: l4")),
     ("cluster.accessEntries.team", {"principalArn": "arn:aws:iam::1:role/x", "policy": "AmazonEKSViewPolicy"},
      (r"cluster.accessEntries.team.principalArn: 'arn:aws:iam::1:role/x' does not match"
-     r" ^arn:[a-z-]+:iam::\d{12}:(role|user)/.+$")),
-    ("cache.nodeType", "r7g.large", r"cache.nodeType: 'r7g.large' does not match ^cache\.[a-z0-9-]+\.[a-z0-9]+$"),
+     r" ^arn:[a-z-]+:iam::\d{12}:(role|user)/.+$, as in arn:aws:iam::111111111111:role/platform-team")),
+    ("cache.nodeType", "r7g.large",
+     r"cache.nodeType: 'r7g.large' does not match ^cache\.[a-z0-9-]+\.[a-z0-9]+$, as in cache.r7g.large"),
     ("cache.engineVersion", "7.2", "cache.engineVersion: '7.2' is not one of 8.2; nearest valid value: 8.2"),
     ("cache.replicas", 6, "cache.replicas: 6 is above 5; nearest valid value: 5"),
     ("images.tgi", {}, "images.tgi.tag: set exactly one of tag and digest"),
@@ -138,6 +139,31 @@ BROKEN: list[tuple[str, object, str]] = [
      f"{MODEL}.maxTotalTokens: 1024 leaves no room for an answer after maxInputTokens 1024; nearest valid value: 1025"),
     (f"{MODEL}.gpus", 9, f"{MODEL}.gpus: 9 is above 8; nearest valid value: 8"),
     ("models", {}, "models: has 0 entries; nearest valid number: 1"),
+    (f"{MODEL}.dtype", "bf16",
+     f"{MODEL}.dtype: 'bf16' is not one of float16, bfloat16; nearest valid value: bfloat16"),
+    (f"{MODEL}.quantization", "gtpq",
+     (f"{MODEL}.quantization: 'gtpq' is not one of awq, bitsandbytes, bitsandbytes-fp4, bitsandbytes-nf4,"
+      " compressed-tensors, eetq, exl2, fp8, gptq, marlin; nearest valid value: gptq")),
+    (f"{MODEL}.kvCacheDtype", "fp8",
+     f"{MODEL}.kvCacheDtype: 'fp8' is not one of fp8_e4m3fn, fp8_e5m2; nearest valid value: fp8_e5m2"),
+    (f"{MODEL}.gpuMemoryUtilization", 0.95,
+     (f"{MODEL}.gpuMemoryUtilization: 0.95 is outside 0.01 to 0.9, TGI's own share; nearest valid value: 0.9")),
+    (f"{MODEL}.gpuMemoryUtilization", 0.0,
+     (f"{MODEL}.gpuMemoryUtilization: 0 is outside 0.01 to 0.9, TGI's own share; nearest valid value: 0.01")),
+    (f"{MODEL}.maxBatchPrefillTokens", 0,
+     f"{MODEL}.maxBatchPrefillTokens: 0 is below 1; nearest valid value: 1"),
+    (f"{MODEL}.expectedConcurrency", 0, f"{MODEL}.expectedConcurrency: 0 is below 1; nearest valid value: 1"),
+    (f"{MODEL}.meanTotalTokens", 4096,
+     f"{MODEL}.meanTotalTokens: 4096 is above maxTotalTokens 2048; nearest valid value: 2048"),
+    (f"{MODEL}.allow", {"FIT_KVPOOL": "we have tried it"},
+     f"{MODEL}.allow.FIT_KVPOOL: unknown code; nearest known code: FIT_KV_POOL"),
+    ("allow", {"fit_kv_pool": "we have tried it"}, "allow.fit_kv_pool: unknown code; nearest known code: FIT_KV_POOL"),
+    ("allow", {"FIT_KV_POOL": ""},
+     "allow.FIT_KV_POOL: '' gives no reason; write a sentence that says why this is right here"),
+    ("allow", {"FIT_KV_POOL": "yes"},
+     "allow.FIT_KV_POOL: 'yes' gives no reason; write a sentence that says why this is right here"),
+    ("allow", {"FIT_KV_POOL": True}, "allow.FIT_KV_POOL: True is not text (put it in quotes)"),
+    ("allow", ["FIT_KV_POOL"], "allow: ['FIT_KV_POOL'] is not a group of keys"),
     # sections that contradict each other
     (f"{MODEL}.pool", "l40", f"{MODEL}.pool: 'l40' is no pool of cluster.gpuPools; nearest valid value: l4"),
     ("cluster.gpuPools", {},
@@ -166,6 +192,17 @@ def test_all_problems_at_once() -> None:
         "llm-serving:network.cidr: 10.0.0.0/8 is outside /16 to /20; nearest valid value: 10.0.0.0/16",
         "llm-serving:cache.nodetype: unknown key; nearest known key: nodeType",
         "llm-serving:gateway.replicas: 0 is below 1; nearest valid value: 1",
+    ]
+
+
+def test_all_problems_of_a_runtime_at_once() -> None:
+    settings = changed(f"{MODEL}.dtype", "int4")
+    settings["models"]["smollm2-135m"] |= {"kvCacheDtype": "int4", "maxTotalTokens": 1024, "gpuMemoryUtilization": 1.0}
+    assert [problem.partition(":")[2].partition(":")[0] for problem in problems(settings)] == [
+        f"{MODEL}.maxTotalTokens",
+        f"{MODEL}.dtype",
+        f"{MODEL}.kvCacheDtype",
+        f"{MODEL}.gpuMemoryUtilization",
     ]
 
 

@@ -4,7 +4,18 @@ Every module has `before` (answers a call, or None), `after` (amends MiniStack's
 """
 
 from local.cloud import emulator
-from local.cloud.handlers import apigateway, ec2, eks, elasticache, elbv2, ssm
+from local.cloud.handlers import (
+    apigateway,
+    cloudwatch,
+    ec2,
+    eks,
+    elasticache,
+    elbv2,
+    firehose,
+    logs,
+    servicequotas,
+    ssm,
+)
 
 
 def install() -> None:
@@ -14,4 +25,8 @@ def install() -> None:
     emulator.install("eks", before=eks.before, after=eks.after)
     emulator.install("elasticache", after=elasticache.after)
     emulator.install("elasticloadbalancing", before=elbv2.before, after=elbv2.after)
+    emulator.install("firehose", after=firehose.after)
+    emulator.install("logs", before=logs.before)
+    emulator.install("monitoring", after=cloudwatch.after)
+    emulator.add("servicequotas", servicequotas.TARGET, servicequotas.answer)
     emulator.install("ssm", before=ssm.before)

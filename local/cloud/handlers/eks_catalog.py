@@ -72,7 +72,7 @@ ADDONS = {
     "eks-pod-identity-agent": ("security", ("v1.3.10-eksbuild.1", "v1.3.9-eksbuild.3")),
     "eks-node-monitoring-agent": ("observability", ("v1.4.2-eksbuild.1",)),
     "metrics-server": ("observability", ("v0.8.0-eksbuild.3",)),
-    "amazon-cloudwatch-observability": ("observability", ("v4.7.0-eksbuild.1",)),
+    "amazon-cloudwatch-observability": ("observability", ("v6.4.0-eksbuild.1",)),
     "aws-ebs-csi-driver": ("storage", ("v1.53.0-eksbuild.1",)),
     "aws-efs-csi-driver": ("storage", ("v2.1.14-eksbuild.1",)),
     "aws-mountpoint-s3-csi-driver": ("storage", ("v2.2.0-eksbuild.1",)),
