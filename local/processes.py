@@ -120,6 +120,12 @@ def reap(pid: int) -> None:
         del _children[pid]
 
 
+def reap_all() -> None:
+    """Collects every child that is dead."""
+    for pid in list(_children):
+        reap(pid)
+
+
 def daemons() -> list[Daemon]:
     """Every daemon that has a pid file, running or not."""
     return [Daemon(path.stem) for path in sorted((STATE / "run").glob("*.json"))]

@@ -1,12 +1,16 @@
 """What every test needs."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
 # Before anything reads it: no test touches the state of the environment that a developer may have running.
 os.environ["LLM_SERVING_STATE"] = str(Path(__file__).resolve().parent.parent / ".state" / "tests")
+
+# A shell starts what runs in its background with Ctrl-C ignored, and so would every process that a test interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_configure(config: pytest.Config) -> None:

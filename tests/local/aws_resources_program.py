@@ -229,6 +229,11 @@ aws.iam.Policy(
     opts=made(),
 )
 
+# Alerts
+
+topic = aws.sns.Topic("alerts", kms_master_key_id=key.arn, opts=made())
+aws.sns.TopicSubscription("alerts", topic=topic.arn, protocol="email", endpoint="ops@example.com", opts=made())
+
 # Cluster
 
 cluster_role = role("cluster", "eks.amazonaws.com")

@@ -7,6 +7,7 @@ import pytest
 
 from local.cluster import network
 from local.paths import STATE
+from local.processes import reap_all
 from tests.environment_harness import leftovers, run
 
 ORDER = ("test_environment_stops.py", "test_environment_faults.py")
@@ -39,6 +40,7 @@ def machine() -> Iterator[None]:
 
 def _clear() -> None:
     run("down")
+    reap_all()
     assert not leftovers()
     shutil.rmtree(STATE, ignore_errors=True)
 

@@ -26,10 +26,11 @@ from tests.environment_harness import (
     run,
     wait,
 )
+from tests.environment_load import MODEL, client, stream
 
 pytestmark = [pytest.mark.environment, pytest.mark.usefixtures("environment")]
 
-MODEL = "smollm2-135m"
+PROMPT = "canary-prompt-5b1e: name one colour."
 NAMESPACE = "llm-serving"
 BUCKET = "made-by-hand"
 BUCKET_URN = f"urn:pulumi:local::llm-serving::aws:s3/bucket:Bucket::{BUCKET}"
@@ -87,17 +88,20 @@ def test_outputs_lead_to_what_there_is() -> None:
 
 def test_status_shows_everything_well() -> None:
     screen = json.loads(run("status", "--json"))
-    assert all(part["healthy"] for part in screen["parts"])
+    assert [part["name"] for part in screen["parts"] if not part["healthy"]] == []
     assert {pod["phase"] for pod in screen["pods"]} == {"Running"}
     assert "down" not in run("status")
 
 
-def test_no_secret_in_plain_text() -> None:
+def test_no_secret_in_plain_text_and_no_prompt_in_any_log() -> None:
+    api = client()
+    api.ask(MODEL, PROMPT)
+    assert list(stream(api, PROMPT, 4))
     secrets = cloud.client("secretsmanager")
     names = [secret["Name"] for secret in secrets.list_secrets()["SecretList"]]
     values = [secrets.get_secret_value(SecretId=name)["SecretString"] for name in names]
-    canaries = [*outputs()["apiKeys"].values(), *values]
-    assert len(canaries) >= 3
+    canaries = [*outputs()["apiKeys"].values(), *values, PROMPT]
+    assert len(canaries) >= 4
     commands = b"\n".join(_read(path) for path in Path("/proc").glob("[0-9]*/cmdline"))
     places = {
         "the exported state": pulumi("stack", "export"),
@@ -105,11 +109,23 @@ def test_no_secret_in_plain_text() -> None:
         "pods": kubectl("get", "pods", "-A", "-o", "json"),
         "the processes' arguments": commands.decode(errors="replace"),
         "the pods' logs": kubectl("logs", "-n", NAMESPACE, "-l", "app.kubernetes.io/name", "--tail=-1", "--prefix"),
+        "the log groups": _log_events(),
+        "the rules": kubectl("get", "prometheusrules", "-A", "-o", "json"),
     }
     logs = [*(STATE / "log").iterdir(), *(STATE / "pulumi").glob("*.jsonl"), *(STATE / "pulumi-state").rglob("*.json*")]
     places.update({str(path): _read(path).decode(errors="replace") for path in logs})
     found = [place for place, text in places.items() for canary in canaries if canary in text]
     assert not found
+
+
+def _log_events() -> str:
+    """Everything that is in a log group."""
+    logs = cloud.client("logs")
+    groups = [group["logGroupName"] for group in logs.describe_log_groups()["logGroups"]]
+    assert groups
+    return "\n".join(
+        event["message"] for group in groups for event in logs.filter_log_events(logGroupName=group)["events"]
+    )
 
 
 def _read(path: Path) -> bytes:
@@ -193,7 +209,7 @@ def test_destroy_leaves_nothing_anywhere() -> None:
     assert set(outcome.changes) == {"delete"}, outcome.changes
     assert {kind: count for kind, count in census().items() if count} == {}
     namespaces = {each["metadata"]["name"] for each in items("namespaces")}
-    assert namespaces == {"default", "kube-system", "kube-public", "kube-node-lease"}
+    assert namespaces == {"default", "kube-system", "kube-public", "kube-node-lease", "monitoring-system"}
     wait("no node", lambda: not items("nodes"), seconds=60)
     assert not [pod for pod in items("pods", "-A") if pod["spec"].get("nodeName")]
     assert json.loads(pulumi("stack", "export"))["deployment"].get("resources", []) == []

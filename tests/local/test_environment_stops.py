@@ -37,7 +37,7 @@ EXPECTED = {
     "vpcs": 1,
     "nat gateways": 1,
     "clusters": 1,
-    "buckets": 1,
+    "buckets": 2,
     "caches": 1,
     "load balancers": 1,
     "target groups": 1,
