@@ -53,11 +53,15 @@ IAM = """\
 No role of ours has a wildcard but those below. `tests/security/test_iam.py` asks the emulator's policy simulation what
 each role may do and what it may not, and reads a model's prefix under its enforced IAM as a pod's role.
 
-What a person or a pipeline needs is in `docs/iam/`: `preview.json` to preview, `deploy.json` to deploy and destroy.
-ACCOUNT, REGION and STACK are to be filled in. Both are written from what the emulator checks while prod's AWS part is
-previewed, made, changed and destroyed (`python -m tests.security.iam_run`), and `test_iam_enforced.py` does all of that
-again as users who have these policies and no other. What AWS checks and the emulator does not is in
-`tests/security/iam_documents.py`, with the reason, and was not run. The state's bucket and key come besides.
+What a person or a pipeline needs is in `docs/iam/`: `preview.json` to preview, `deploy.json` and `deploy-network.json`
+together to deploy and destroy. ACCOUNT, REGION and STACK are to be filled in. They are written from what the emulator
+checks while prod's AWS part is previewed, made, changed and destroyed (`python -m tests.security.iam_run`), and
+`test_iam_enforced.py` does all of that again as users who have these policies and no other. What AWS checks and the
+emulator does not is in `tests/security/iam_documents.py`, with the reason, and was not run. The state's bucket and key
+come besides.
+
+Who may make roles and hand them on can become what those roles are: give the deployment's policies to a pipeline rather
+than to people, and the roles a permissions boundary where your organisation has one.
 """
 
 OUTSIDE = """\

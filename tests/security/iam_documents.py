@@ -30,11 +30,27 @@ _RANDOM: Sequence[tuple[str, str]] = (
     (r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", "*"),
     # The random end that Pulumi gives a name, and what Secrets Manager puts behind it.
     (r"-[0-9a-f]{7}(-[A-Za-z0-9]{6})?(?=$|[:/*-])", "-*"),
-    # Load balancers and what belongs to them.
-    (r"(?<=/)[0-9a-f]{16}(?=$|/)", "*"),
     # API Gateway's ids.
     (r"(?<=/)(?=[a-z]*[0-9])[a-z0-9]{8,10}(?=$|/)", "*"),
 )
+
+_FAMILIES: Sequence[tuple[str, str]] = (
+    # AWS checks every resource that a call is about, where the emulator names one of them: the subnet of a NAT gateway,
+    # but not its address (Service Authorization Reference). What is left of these names says nothing anyway.
+    (r"(arn:aws:ec2:REGION:ACCOUNT:).*", r"\1*/*"),
+    (r"(arn:aws:elasticloadbalancing:REGION:ACCOUNT:)[a-z]+/(?:net/)?gateway-.*", r"\1*/gateway-*"),
+    (r"(arn:aws:elasticache:REGION:ACCOUNT:).*", r"\1*:cache-*"),
+    (r"(arn:aws:apigateway:REGION::/[a-z]+)/.*", r"\1/*"),
+    # Models and images have names of their own in every stack.
+    (r"(arn:aws:iam::ACCOUNT:role/).*-pods-\*", r"\1*-pods-*"),
+    (r"(arn:aws:ecr:REGION:ACCOUNT:repository/).*", r"\1*"),
+    (r"(arn:aws:logs:REGION:ACCOUNT:log-group:/aws/)[a-z]+/llm-serving-STACK/.*", r"\1*/llm-serving-STACK/*"),
+    (r"(arn:aws:logs:REGION:ACCOUNT:log-group:API-Gateway-Execution-Logs_).*", r"\1*"),
+)
+"""What stands for a whole family of resources."""
+
+_UNSCOPED = ("ec2:Describe", "elasticloadbalancing:Describe")
+"""How the names of actions begin for which AWS knows no resource: a policy that names one doesn't allow them."""
 
 
 @dataclass(frozen=True)
@@ -69,20 +85,21 @@ DEPLOY = (
     Implied(("ec2:CreateVpcEndpointServiceConfiguration", "ec2:DeleteVpcEndpointServiceConfigurations",
              "ec2:ModifyVpcEndpointServicePermissions"), (f"arn:aws:ec2:{REGION}:{ACCOUNT}:vpc-endpoint-service/*",),
             "API Gateway makes an endpoint service for a VPC link, as its caller."),
-    Implied(("ec2:DescribeVpcEndpointServiceConfigurations", "logs:CreateLogDelivery", "logs:DeleteLogDelivery",
-             "logs:GetLogDelivery", "logs:ListLogDeliveries", "logs:UpdateLogDelivery"), ("*",),
-            "The same for the VPC link, and for the access log of a stage: AWS knows no resource for these."),
+    Implied(("ec2:DescribeVpcEndpointServiceConfigurations",), ("*",), "The same: AWS knows no resource for it."),
+    Implied(("logs:CreateLogDelivery", "logs:DeleteLogDelivery", "logs:GetLogDelivery", "logs:ListLogDeliveries",
+             "logs:UpdateLogDelivery"), ("*",), "The access log of a stage: AWS knows no resource for these."),
     Implied(("eks:UpdateClusterVersion", "eks:UpdateNodegroupVersion", "eks:UpdateAddon", "eks:DescribeUpdate"),
             (f"arn:aws:eks:{REGION}:{ACCOUNT}:*/llm-serving-{STACK}*",), "A newer version, in place."),
     *(
         Implied(actions, (f"arn:aws:{resource}",), "Every resource is made with tags, and follows when they change.")
         for actions, resource in (
+            (("apigateway:PUT", "apigateway:DELETE"), f"apigateway:{REGION}::/tags/*"),
             (("ec2:CreateTags", "ec2:DeleteTags"), f"ec2:{REGION}:{ACCOUNT}:*/*"),
             (("eks:TagResource", "eks:UntagResource"), f"eks:{REGION}:{ACCOUNT}:*/llm-serving-{STACK}*"),
             (("elasticache:AddTagsToResource", "elasticache:RemoveTagsFromResource"),
-             f"elasticache:{REGION}:{ACCOUNT}:*:*"),
+             f"elasticache:{REGION}:{ACCOUNT}:*:cache-*"),
             (("elasticloadbalancing:AddTags", "elasticloadbalancing:RemoveTags"),
-             f"elasticloadbalancing:{REGION}:{ACCOUNT}:*/*"),
+             f"elasticloadbalancing:{REGION}:{ACCOUNT}:*/gateway-*"),
             (("iam:TagRole", "iam:UntagRole"), f"iam::{ACCOUNT}:role/*"),
             (("kms:TagResource", "kms:UntagResource"), f"kms:{REGION}:{ACCOUNT}:key/*"),
             (("logs:TagResource", "logs:UntagResource"), f"logs:{REGION}:{ACCOUNT}:log-group:*"),
@@ -90,11 +107,28 @@ DEPLOY = (
             (("secretsmanager:TagResource", "secretsmanager:UntagResource"),
              f"secretsmanager:{REGION}:{ACCOUNT}:secret:cache-*"),
             (("sns:TagResource", "sns:UntagResource"), f"sns:{REGION}:{ACCOUNT}:monitoring-*"),
-            (("apigateway:PUT", "apigateway:DELETE"), f"apigateway:{REGION}::/tags/*"),
         )
     ),
 )  # fmt: skip
 """What a deployment needs besides what it was seen to call."""
+
+NETWORK = ("apigateway", "ec2", "elasticache", "elasticloadbalancing", "logs")
+"""The services of `deploy-network.json`, logs too: all that a deployment needs is more than a managed policy holds."""
+
+
+def parts(calls: Iterable[Call]) -> dict[str, dict[str, Any]]:
+    """Return the policies of a deployment by name, from what it was seen to call."""
+    seen = list(calls)
+
+    def part(*, network: bool) -> dict[str, Any]:
+        called = [call for call in seen if _is_network(call[0]) == network]
+        return policy(called, [each for each in DEPLOY if _is_network(each.actions[0]) == network])
+
+    return {"deploy": part(network=False), "deploy-network": part(network=True)}
+
+
+def _is_network(action: str) -> bool:
+    return action.partition(":")[0] in NETWORK
 
 
 def generalised(arn: str, *, account: str, region: str, stack: str) -> str:
@@ -106,34 +140,43 @@ def generalised(arn: str, *, account: str, region: str, stack: str) -> str:
         rest = re.sub(pattern, replacement, rest)
     rest = rest.replace(account, ACCOUNT).replace(f":{region}:", f":{REGION}:")
     rest = re.sub(rf"\bllm-serving-{re.escape(stack)}\b", f"llm-serving-{STACK}", rest)
-    return f"{head}:::{rest}" if head else rest
+    found = f"{head}:::{rest}" if head else rest
+    return next(
+        (re.sub(pattern, family, found) for pattern, family in _FAMILIES if re.fullmatch(pattern, found)), found
+    )
 
 
 def policy(calls: Iterable[Call], implied: Sequence[Implied] = ()) -> dict[str, Any]:
     """Return the policy that allows these calls, already generalised, and what they imply."""
     resources: dict[str, set[str]] = defaultdict(set)
     for action, resource in calls:
-        resources[action].add(resource)
-    groups: dict[tuple[str, tuple[str, ...], bool], list[str]] = defaultdict(list)
+        resources[action].add("*" if action.startswith(_UNSCOPED) else resource)
+    for each in implied:
+        for action in each.actions if not each.condition else ():
+            resources[action].update(each.resources)
+    # An API is changed by the verb of a request, so that none of its parts could be had with less.
+    whole = {resource for action in resources if action.startswith("apigateway:") for resource in resources[action]}
+    groups: dict[tuple[tuple[str, ...], bool], list[str]] = defaultdict(list)
     for action, patterns in sorted(resources.items()):
         service, _, name = action.partition(":")
         in_region = "*" in patterns and not name.startswith(READS) and service not in WITHOUT_REGION
-        groups[service, tuple(narrowest(patterns)), in_region].append(action)
-    statements = [*_grouped(groups), *(_implied(each) for each in implied)]
+        groups[tuple(narrowest(whole if service == "apigateway" else patterns)), in_region].append(action)
+    statements = [*_grouped(groups), *(_conditional(each) for each in implied if each.condition)]
     return {"Version": "2012-10-17", "Statement": statements}
 
 
-def _grouped(groups: Mapping[tuple[str, tuple[str, ...], bool], list[str]]) -> Iterator[dict[str, Any]]:
-    for (_, patterns, in_region), actions in sorted(groups.items()):
+def _grouped(groups: Mapping[tuple[tuple[str, ...], bool], list[str]]) -> Iterator[dict[str, Any]]:
+    for (patterns, in_region), actions in sorted(groups.items()):
         statement: dict[str, Any] = {"Effect": "Allow", "Action": _one(actions), "Resource": _one(patterns)}
         if in_region:
             statement["Condition"] = {"StringEquals": {"aws:RequestedRegion": REGION}}
         yield statement
 
 
-def _implied(each: Implied) -> dict[str, Any]:
-    statement: dict[str, Any] = {"Effect": "Allow", "Action": _one(each.actions), "Resource": _one(each.resources)}
-    return {**statement, "Condition": each.condition} if each.condition else statement
+def _conditional(each: Implied) -> dict[str, Any]:
+    return {
+        "Effect": "Allow", "Action": _one(each.actions), "Resource": _one(each.resources), "Condition": each.condition
+    }  # fmt: skip
 
 
 def _one(values: Sequence[str]) -> str | list[str]:

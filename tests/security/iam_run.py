@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from local import paths, plugins, seeds
 from local.cloud import recording
 from local.plugins import installation
 from tests.cloud_harness import Cloud
-from tests.security.iam_documents import DEPLOY, Call, Implied, filled, generalised, policy
+from tests.security.iam_documents import Call, filled, generalised, parts, policy
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = ROOT / "docs" / "iam"
@@ -69,11 +69,12 @@ class Stack:
         self._stack_file["config"].update(changes)
         file.write_text(yaml.safe_dump({**self._stack_file, "encryptionsalt": salt}))
 
-    def user(self, name: str, document: str) -> str:
-        """Make an IAM user with this policy and nothing else, let the engine be it; return its access key."""
+    def user(self, name: str, *documents: str) -> str:
+        """Make an IAM user with these policies and nothing else, let the engine be it; return its access key."""
         iam = self.cloud.client("iam")
         iam.create_user(UserName=name)
-        iam.put_user_policy(UserName=name, PolicyName="only", PolicyDocument=document)
+        for number, document in enumerate(documents):
+            iam.put_user_policy(UserName=name, PolicyName=f"only-{number}", PolicyDocument=document)
         key = iam.create_access_key(UserName=name)["AccessKey"]
         profile = self.folder / name
         access, secret = str(key["AccessKeyId"]), str(key["SecretAccessKey"])
@@ -130,8 +131,8 @@ def running(folder: Path) -> Generator[Stack]:
         cloud.stop()
 
 
-def observed(folder: Path) -> dict[str, list[Call]]:
-    """Return what a preview and a deployment were seen to do, by the name of the document that should allow it."""
+def observed(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return the policies by name that allow what a preview and a deployment were seen to do, and little else."""
     everything = json.dumps(EVERYTHING)
     with running(folder) as stack:
         previewing = stack.user("previews", everything)
@@ -146,18 +147,9 @@ def observed(folder: Path) -> dict[str, list[Call]]:
         stack.up()
         stack.succeed("refresh", "--yes", "--skip-preview")
         stack.destroy()
-        return {
-            "preview": [*stack.calls(previewing), *stack.calls(previewing_again)],
-            "deploy": [*stack.calls(previewing), *stack.calls(deploying), *stack.calls(deploying_again)],
-        }
-
-
-IMPLIED: Mapping[str, tuple[Implied, ...]] = {"preview": (), "deploy": DEPLOY}
-
-
-def text(calls: Iterable[Call], name: str) -> str:
-    """Return a document as it is kept."""
-    return json.dumps(policy(calls, IMPLIED[name]), indent=2) + "\n"
+        previewed = [*stack.calls(previewing), *stack.calls(previewing_again)]
+        deployed = [*stack.calls(previewing), *stack.calls(deploying), *stack.calls(deploying_again)]
+        return {"preview": policy(previewed), **parts(deployed)}
 
 
 def kept(name: str) -> str:
@@ -169,4 +161,4 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as temporary:
         for document, made in observed(Path(temporary)).items():
             DOCUMENTS.mkdir(exist_ok=True)
-            (DOCUMENTS / f"{document}.json").write_text(text(made, document))
+            (DOCUMENTS / f"{document}.json").write_text(json.dumps(made, indent=2) + "\n")

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.security.iam_documents import DEPLOY, Implied, filled, generalised, narrowest, policy
+from tests.security.iam_documents import DEPLOY, Implied, filled, generalised, narrowest, parts, policy
 
 WHERE = {"account": "000000000000", "region": "us-east-1", "stack": "prod"}
 
@@ -13,7 +13,7 @@ WHERE = {"account": "000000000000", "region": "us-east-1", "stack": "prod"}
     ("arn", "pattern"),
     [
         ("*", "*"),
-        ("arn:aws:ec2:us-east-1:000000000000:vpc/vpc-0a1b2c3d4e5f60718", "arn:aws:ec2:REGION:ACCOUNT:vpc/*"),
+        ("arn:aws:ec2:us-east-1:000000000000:vpc/vpc-0a1b2c3d4e5f60718", "arn:aws:ec2:REGION:ACCOUNT:*/*"),
         ("arn:aws:s3:::models-bucket-1a2b3c4", "arn:aws:s3:::models-bucket-*"),
         ("arn:aws:s3:::models-bucket-1a2b3c4/models/m/1", "arn:aws:s3:::models-bucket-*/models/m/1"),
         ("arn:aws:iam::000000000000:role/cluster-node-0a0a0a0", "arn:aws:iam::ACCOUNT:role/cluster-node-*"),
@@ -31,11 +31,11 @@ WHERE = {"account": "000000000000", "region": "us-east-1", "stack": "prod"}
         ),
         (
             "arn:aws:elasticloadbalancing:us-east-1:000000000000:loadbalancer/net/gateway-nlb-1a2b3c4/0123456789abcdef",
-            "arn:aws:elasticloadbalancing:REGION:ACCOUNT:loadbalancer/net/gateway-nlb-*/*",
+            "arn:aws:elasticloadbalancing:REGION:ACCOUNT:*/gateway-*",
         ),
         (
             "arn:aws:apigateway:us-east-1::/restapis/a1b2c3d4e5/resources",
-            "arn:aws:apigateway:REGION::/restapis/*/resources",
+            "arn:aws:apigateway:REGION::/restapis/*",
         ),
         (
             "arn:aws:logs:us-east-1:000000000000:log-group:network-flow-logs-1a2b3c4:*",
@@ -75,6 +75,27 @@ def test_what_is_implied_keeps_its_condition() -> None:
         {"Effect": "Allow", "Action": "iam:PassRole", "Resource": "r", "Condition": {"Bool": {"a": "true"}}}
     ]
     assert all(each.reason for each in DEPLOY)
+
+
+def test_what_is_implied_without_a_condition_joins_what_was_called() -> None:
+    implied = Implied(("kms:TagResource",), ("k",), "why")
+    assert policy([("kms:DescribeKey", "k")], [implied])["Statement"] == [
+        {"Effect": "Allow", "Action": ["kms:DescribeKey", "kms:TagResource"], "Resource": "k"}
+    ]
+
+
+def test_an_action_that_takes_no_resource_is_allowed_on_all() -> None:
+    made = policy([("ec2:DescribeVpcs", "arn:aws:ec2:REGION:ACCOUNT:*/*")])
+    assert made["Statement"] == [{"Effect": "Allow", "Action": "ec2:DescribeVpcs", "Resource": "*"}]
+
+
+def test_a_deployment_has_two_policies() -> None:
+    found = parts([("ec2:CreateVpc", "v"), ("iam:CreateRole", "r")])
+    actions = {name: json.dumps([each["Action"] for each in made["Statement"]]) for name, made in found.items()}
+    assert "ec2:CreateVpc" in actions["deploy-network"]
+    assert "iam:CreateRole" in actions["deploy"]
+    assert "iam:CreateRole" not in actions["deploy-network"]
+    assert "ec2:CreateVpc" not in actions["deploy"]
 
 
 def test_a_policy_is_filled_in_for_one_environment() -> None:
