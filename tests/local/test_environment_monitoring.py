@@ -20,8 +20,14 @@ from tests.environment_load import MODEL, client, stream
 
 pytestmark = [pytest.mark.environment, pytest.mark.usefixtures("environment")]
 
-NOT_HERE: dict[str, str] = {}
-"""Metrics that the local environment has nothing for, and why."""
+NOT_HERE = {
+    "kube_horizontalpodautoscaler_info": "nothing scales by itself here",
+    "kube_horizontalpodautoscaler_spec_max_replicas": "nothing scales by itself here",
+    "kube_horizontalpodautoscaler_status_condition": "nothing scales by itself here",
+    "kube_horizontalpodautoscaler_status_desired_replicas": "nothing scales by itself here",
+    "kube_pod_status_unschedulable": "there is one only while a pod cannot be scheduled",
+}
+"""Series that the local environment has none of, and why."""
 
 RATE = "2m"
 """The range of rates: the local scrape interval is 5 s, and the traffic below is over in less."""

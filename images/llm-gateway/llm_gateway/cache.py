@@ -36,6 +36,7 @@ from llm_gateway.metrics import Metrics
 
 _log = logging.getLogger("llm_gateway")
 
+_OPERATIONS = ("connect", "get", "set")
 _FATAL = (RedisConnectionError, AuthenticationError, NoPermissionError, ReadOnlyError, OSError)
 """Failures that the next request would meet too, until there are new connections."""
 _TIMEOUTS_BEFORE_OPEN = 3
@@ -81,6 +82,8 @@ class CacheStore:
         self._writes: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
         metrics.cache_available.set(0)
+        for operation in _OPERATIONS:  # as in Metrics.expect
+            metrics.cache_errors.labels(operation, TimeoutError.__name__)
 
     @property
     def available(self) -> bool:

@@ -62,6 +62,7 @@ class Gateway:
         cache = old.cache if old and keep_cache else self._new_cache(config)
         upstream = old.upstream if old and keep_upstream else Upstream(config.upstream)
         self._backend = Backend(config, upstream, cache, self.metrics)
+        self.metrics.expect(config.models)
         self.loaded_at = int(time.time())
         if old is not None:
             longest = max(route.timeout_seconds for route in old.config.models.values())

@@ -3,6 +3,8 @@
 Labels hold only names from the configuration, never text from a request, so that no caller can grow their number.
 """
 
+from collections.abc import Iterable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -90,6 +92,14 @@ class Metrics:
         self.draining = Gauge(
             "llm_gateway_draining", "Whether the process is on its way out (1).", registry=self.registry
         )
+
+    def expect(self, models: Iterable[str]) -> None:
+        """Starts the counters of these models at 0: one that appears with its first count has no rate that shows it."""
+        for model in models:
+            for kind in ("prompt", "completion"):
+                self.tokens.labels(model, kind)
+                self.cache_tokens_saved.labels(model, kind)
+            self.first_token.labels(model)
 
     def render(self) -> bytes:
         """The metrics in Prometheus's text format."""
