@@ -76,6 +76,17 @@ class ConfigReader:
             return []
         return cast("list[int]", items)
 
+    def texts(self, key: str) -> list[str]:
+        """Return a list of texts; empty where it is absent."""
+        value: object = self._config.get(key)
+        if value is None:
+            return []
+        items = cast("list[object]", value) if isinstance(value, list) else None
+        if items is None or not all(isinstance(item, str) for item in items):
+            self._wrong(key, cast("object", value), "a list of texts")
+            return []
+        return cast("list[str]", items)
+
     def text(self, key: str, *, required: bool = True) -> str | None:
         """Return a text."""
         value = self._config.get(key)

@@ -1,6 +1,9 @@
 """What the cache of keys and values takes for each token of a sequence.
 
-Layers with a sliding window count as full ones: engines reserve their pages whole (so does hf-mem).
+Layers with a sliding window count as full ones (so does hf-mem), the most that they can take. Where a model has full
+layers too, vLLM's hybrid cache manager keeps only the window of the others, and TensorRT-LLM has a pool for each size
+of window, so that more tokens may fit than this says (their documentation: design/hybrid_kv_cache_manager,
+features/kvcache).
 """
 
 import math

@@ -20,18 +20,37 @@ _CAUSAL = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 """Endings of architectures that generate text."""
 _NOT_CAUSAL = frozenset(
     {
-        "albert", "bert", "clip", "clip_text_model", "deberta", "deberta-v2", "distilbert", "electra", "mpnet",
-        "nomic_bert", "roberta", "siglip", "vit", "wav2vec2", "whisper", "xlm-roberta",
+        "albert", "bert", "bert-generation", "big_bird", "camembert", "clip", "clip_text_model", "data2vec-text",
+        "deberta", "deberta-v2", "distilbert", "electra", "ernie", "git", "megatron-bert", "mpnet", "nomic_bert",
+        "rembert", "roberta", "roberta-prelayernorm", "roc_bert", "roformer", "siglip", "vit", "wav2vec2", "whisper",
+        "xlm-roberta", "xlm-roberta-xl", "xmod",
     }
 )  # fmt: skip
-"""Families that don't, where a config names no architecture."""
+"""Families that don't, though some have an architecture with such an ending."""
 _TEXT_PARTS = ("text_config", "llm_config", "language_config")
 """Where multimodal models keep the language model's own config."""
 _HYBRID = (
     "hybrid_override_pattern", "mamba_d_state", "mamba_num_heads", "ssm_state_size", "ssm_cfg", "attn_layer_period",
-    "linear_num_key_heads", "linear_attn_config", "global_head_dim", "state_size", "rwkv_version",
+    "linear_num_key_heads", "linear_attn_config", "global_head_dim", "state_size", "rwkv_version", "per_layer_config",
+    "cross_attention_layers", "conv_L_cache", "full_attn_idxs", "index_topk", "index_topk_blocks",
+    "num_layers_per_stack", "block_configs",
 )  # fmt: skip
-"""Keys of models whose layers differ as one shape cannot tell: state spaces, linear attention, heads of two sizes."""
+"""Keys of models whose layers hold what one shape cannot tell: state spaces, linear attention, convolutions, heads of
+two sizes, attention to an image, an index beside the cache, layers that run more than once."""
+_CACHED_LAYERS = frozenset({"full_attention", "sliding_attention", "chunked_attention"})
+"""Values of `layer_types` whose layers cache keys and values of every token as the shape tells."""
+_NOT_ONE_SHAPE = {
+    "doge": "its experts are rows of a table",
+    "hrm_text": "it runs its layers more than once",
+    "jetmoe": "each layer's attention is a mixture of experts too",
+    "moshi": "it has a second decoder",
+}
+"""Families whose config looks like another's, and why it cannot be sized as that."""
+_OTHER_PARTS = (
+    "vision_config", "audio_config", "speech_config", "encoder_config", "vq_config", "img_processor",
+    "audio_processor", "vision_lora", "speech_lora", "mm_vision_tower", "visual",
+)  # fmt: skip
+"""Where multimodal models keep what stands beside the language model: towers, and adapters for them."""
 
 _LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 _HIDDEN = ("hidden_size", "n_embd", "d_model")
@@ -43,17 +62,22 @@ _CONTEXT = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length
 _EXPERTS = ("num_local_experts", "n_routed_experts", "num_experts", "moe_num_experts")
 _EXPERTS_PER_TOKEN = ("num_experts_per_tok", "num_experts_per_token", "experts_per_token", "moe_top_k", "moe_k")
 _EXPERT_INTERMEDIATE = ("moe_intermediate_size", "expert_intermediate_size")
-_SHARED_EXPERTS = ("n_shared_experts", "num_shared_experts")
+_SHARED_EXPERTS = ("n_shared_experts", "num_shared_experts", "moe_num_shared_experts")
+_FIRST_DENSE = ("first_k_dense_replace", "num_dense_layers", "moe_layer_start_index")
+_EVERY = ("decoder_sparse_step", "interleave_moe_layer_step", "moe_layer_interval")
 
 _FOUR_TIMES_HIDDEN = frozenset({"bloom", "codegen", "falcon", "gpt2", "gpt_bigcode", "gptj", "mpt", "RefinedWeb"})
 """Families whose feed-forward width is 4 times the hidden size where their config has none."""
 _TIED = frozenset(
     {
-        "bloom", "cohere", "cohere2", "falcon", "gemma", "gemma2", "gemma3", "gemma3_text", "gpt2", "gpt_bigcode",
-        "mpt", "opt",
+        "biogpt", "bloom", "cohere", "cohere2", "cohere2_moe", "ernie4_5", "ernie4_5_moe", "falcon", "gemma", "gemma2",
+        "gemma3", "gemma3_text", "gpt2", "gpt_bigcode", "granite_swa", "minicpm3", "modernbert-decoder", "mpt", "opt",
+        "smollm3", "starcoder2", "vaultgemma", "youtu",
     }
 )  # fmt: skip
 """Families that tie the output layer to the embedding where their config doesn't say (defaults of transformers)."""
+_ONE_KV_HEAD = frozenset({"falcon", "gpt_bigcode"})
+"""Families whose heads share one of keys and values where their config doesn't say (defaults of transformers)."""
 _BIASED = frozenset(
     {"qwen2", "qwen2_moe", "qwen2_vl", "qwen2_5_vl", "gpt2", "opt", "bloom", "gpt_bigcode", "starcoder2"}
 )
@@ -159,11 +183,13 @@ def parse(config: Mapping[str, Any], name: str) -> ModelShape:
     if reason := _not_a_language_model(config):
         raise ModelConfigError(f"{name}: not a causal language model: {reason}")
     reader = ConfigReader(_language_part(config))
-    if hybrid := [key for key in _HYBRID if reader.has(key)]:
+    if hybrid := _hybrid(reader):
         raise ModelConfigError(
-            f"{name}: its layers are of different kinds ({', '.join(hybrid)}), whose memory cannot be told from it"
+            f"{name}: its layers are not all of one known kind ({', '.join(hybrid)}), so their memory cannot be told"
         )
     shape = _shape(reader, name)
+    if reason := _NOT_ONE_SHAPE.get(shape.family):
+        raise ModelConfigError(f"{name}: {shape.family} cannot be sized: {reason}")
     if reader.problems:
         raise ModelConfigError(f"{name}: {'; '.join(reader.problems)}")
     return shape
@@ -180,7 +206,7 @@ def _not_a_language_model(config: Mapping[str, Any]) -> str | None:
     if names and not any(name.endswith(_CAUSAL) for name in names):
         return f"architectures has {', '.join(names)}, and none that ends in {', '.join(_CAUSAL)}"
     family = config.get("model_type")
-    if not names and isinstance(family, str) and family in _NOT_CAUSAL:
+    if isinstance(family, str) and family in _NOT_CAUSAL:
         return f"model_type is {family}"
     return None
 
@@ -193,6 +219,17 @@ def _language_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
     return config
 
 
+def _hybrid(reader: ConfigReader) -> list[str]:
+    """Return the keys, and of `layer_types` the values, that tell of layers that one shape does not."""
+    found = [key for key in _HYBRID if reader.has(key)]
+    if reader.optional("hidden_size_per_layer_input", most=1_000_000, least=0):
+        found.append("hidden_size_per_layer_input")
+    if 0 in reader.numbers("attn_type_list"):
+        found.append("attn_type_list: 0")  # MiniMax's word for linear attention
+    kinds = sorted(set(reader.texts("layer_types")) - _CACHED_LAYERS)
+    return [*found, *(f"layer_types: {kind}" for kind in kinds)]
+
+
 def _shape(reader: ConfigReader, name: str) -> ModelShape:
     """What this returns is a shape only where the reader has no problems."""
     family = reader.text("model_type") or ""
@@ -202,7 +239,9 @@ def _shape(reader: ConfigReader, name: str) -> ModelShape:
     wide = 4 * hidden if family in _FOUR_TIMES_HIDDEN else None
     intermediate = reader.number(_INTERMEDIATE, most=10_000_000, default=wide)
     latent = _latent_attention(reader)
-    window = reader.optional("sliding_window", most=1_000_000_000)
+    head_dim = _head_dim(reader, hidden, heads, latent)
+    _check_values(reader, head_dim, latent)
+    window = reader.optional("sliding_window", most=1_000_000_000, least=0) or None
     dtype = reader.text("torch_dtype", required=False) or reader.text("dtype", required=False) or "bfloat16"
     biased = [reader.flag(key, default=family in _BIASED) for key in ("attention_bias", "qkv_bias", "use_qkv_bias")]
     return ModelShape(
@@ -211,8 +250,8 @@ def _shape(reader: ConfigReader, name: str) -> ModelShape:
         layers=layers,
         hidden=hidden,
         heads=heads,
-        kv_heads=_kv_heads(reader, heads),
-        head_dim=_head_dim(reader, hidden, heads, latent),
+        kv_heads=_kv_heads(reader, family, heads),
+        head_dim=head_dim,
         # Llama 4 has the experts' width here, and that of dense layers under a key of its own.
         intermediate=reader.optional("intermediate_size_mlp", most=10_000_000) or intermediate,
         vocabulary=reader.number(_VOCABULARY, most=100_000_000),
@@ -224,15 +263,19 @@ def _shape(reader: ConfigReader, name: str) -> ModelShape:
         latent_attention=latent,
         quantization=read_quantization(reader),
         attention_bias=any(biased),
+        other_parts=tuple(key for key in _OTHER_PARTS if reader.has(key)),
     )
 
 
-def _kv_heads(reader: ConfigReader, heads: int) -> int:
-    """Without the key every query head has its own keys and values; Falcon's and StarCoder's flag means one for all."""
-    one_for_all = reader.flag("multi_query", default=False) and not reader.flag(
-        "new_decoder_architecture", default=False
-    )
-    kv_heads = reader.number(_KV_HEADS, most=100_000, default=1 if one_for_all else heads)
+def _kv_heads(reader: ConfigReader, family: str, heads: int) -> int:
+    """Without the key every query head has its own keys and values.
+
+    Falcon's and StarCoder's flag means one head for all, whatever the key says: Falcon-7B has its 71 query heads there.
+    """
+    one_for_all = reader.flag("multi_query", default=family in _ONE_KV_HEAD)
+    if one_for_all and not reader.flag("new_decoder_architecture", default=False):
+        return 1
+    kv_heads = reader.number(_KV_HEADS, most=100_000, default=heads)
     if heads and kv_heads and heads % kv_heads:
         near = max(divisor for divisor in range(1, min(kv_heads, heads) + 1) if heads % divisor == 0)
         reader.problem(f"{_KV_HEADS[0]}: {kv_heads} does not divide the {heads} heads; nearest valid value: {near}")
@@ -264,6 +307,16 @@ def _head_dim(reader: ConfigReader, hidden: int, heads: int, latent: LatentAtten
     return hidden // heads
 
 
+def _check_values(reader: ConfigReader, head_dim: int, latent: LatentAttention | None) -> None:
+    """Values may be of another size than keys only where both are compressed into one vector."""
+    value = reader.optional("v_head_dim", most=1_000_000) if latent is None else None
+    if value and head_dim and value != head_dim:
+        reader.problem(
+            f"v_head_dim: {value} is not the head size of {head_dim}, and the memory of keys and values of two sizes"
+            " cannot be told"
+        )
+
+
 def _experts(reader: ConfigReader, family: str, layers: int, intermediate: int) -> Experts | None:
     count = reader.optional(_EXPERTS, most=1_000_000, least=0) or 0
     if count < 2:
@@ -284,8 +337,14 @@ def _experts(reader: ConfigReader, family: str, layers: int, intermediate: int) 
 
 
 def _dense_layers(reader: ConfigReader, layers: int) -> int:
-    first = reader.optional("first_k_dense_replace", most=10_000, least=0) or 0
-    step = reader.optional(("decoder_sparse_step", "interleave_moe_layer_step"), most=10_000) or 1
-    dense = set(reader.numbers("mlp_only_layers")) | set(range(first))
+    """Count the layers without experts; a list with a word for each layer says it by itself."""
+    if kinds := reader.texts("mlp_layer_types"):
+        return kinds[:layers].count("dense")
+    first = reader.optional(_FIRST_DENSE, most=10_000, least=0) or 0
+    # Ernie's; a last layer of -1 is the model's last.
+    last = reader.optional("moe_layer_end_index", most=10_000, least=-1)
+    end = layers if last is None or last < 0 else last + 1
+    step = reader.optional(_EVERY, most=10_000) or 1
+    dense = {*reader.numbers("mlp_only_layers"), *range(first), *range(end, layers)}
     dense |= {layer for layer, sparse in enumerate(reader.numbers("moe_layer_freq", or_one=True)) if not sparse}
     return sum(layer in dense or (layer + 1) % step != 0 for layer in range(layers))

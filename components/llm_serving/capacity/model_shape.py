@@ -32,7 +32,7 @@ class Experts:
     shared: int = 0
     """Experts that every token passes."""
     dense_layers: int = 0
-    """First layers that have a dense feed-forward part of the model's own `intermediate` width instead."""
+    """Layers that have a dense feed-forward part of the model's own `intermediate` width instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +77,15 @@ class ModelShape:
     tied_embeddings: bool = False
     """Whether the output layer shares the embedding's weights."""
     sliding_window: int | None = None
-    """Tokens that sliding-window layers look back; their cache is counted as full, as engines reserve it."""
+    """Tokens that sliding-window layers look back; their cache is counted as full: see `kv_cache`."""
     experts: Experts | None = None
     latent_attention: LatentAttention | None = None
     quantization: CheckpointQuantization | None = None
     attention_bias: bool = False
     """Whether the query, key and value projections have biases."""
+    other_parts: tuple[str, ...] = ()
+    """Keys of the config that tell of parts beside the language model, as vision_config; nothing counts their
+    weights."""
     checkpoint_bytes: int | None = None
     """Size of the checkpoint's weights where it is known better than by computing it from the shape."""
     parameters: int | None = None

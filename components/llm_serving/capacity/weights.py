@@ -8,20 +8,10 @@ from llm_serving.capacity.quantization import EXPERTS_ONLY, compute_bytes, folde
 
 _UNGATED = frozenset(
     {
-        "bloom",
-        "codegen",
-        "falcon",
-        "gpt2",
-        "gpt_bigcode",
-        "gpt_neox",
-        "gptj",
-        "mpt",
-        "nemotron",
-        "opt",
-        "phi",
-        "starcoder2",
+        "apertus", "arcee", "biogpt", "bloom", "codegen", "falcon", "gpt2", "gpt_bigcode", "gpt_neox", "gptj", "jais2",
+        "mpt", "nanochat", "nemotron", "opt", "persimmon", "phi", "starcoder2",
     }
-)
+)  # fmt: skip
 """Families whose feed-forward part has two matrices; those of all others have three, one of them a gate."""
 
 

@@ -57,7 +57,7 @@ def test_every_model_names_its_source_and_date() -> None:
         ("g5.12xlarge", "A10G", 4, 22888, 5.672),  # CUDA sees more than AWS says
         ("p4d.24xlarge", "A100", 8, 40960, 21.957642),
         ("p4de.24xlarge", "A100-80GB", 8, 81920, 27.44705),
-        ("p5.4xlarge", "H100", 1, 81559, 6.88),
+        ("p5.4xlarge", "H100", 1, 81079, 6.88),
         ("p5e.48xlarge", "H200", 8, 143771, None),
         ("p6e-gb200.36xlarge", "GB200", 4, 189471, None),
         ("g6f.large", "L4-fraction", 0, 2861, 0.202),

@@ -55,6 +55,15 @@ def test_every_finding_is_of_a_registered_check() -> None:
     assert len({finding.code for finding in findings}) > 10
 
 
+def test_a_stack_file_answers_for_parts_that_are_not_counted() -> None:
+    model = replace(catalog.model("Llama-3.1-8B"), other_parts=("vision_config",))
+    (warned,) = found(with_service(model=model))
+    (accepted,) = found(with_service(model=model, allow={"FIT_OTHER_PARTS": WHY}))
+
+    assert (warned.code, warned.severity, warned.setting) == ("FIT_OTHER_PARTS", "warning", "models.chat.model")
+    assert accepted.message == f"{warned.message}; accepted: {WHY}"
+
+
 def test_a_model_that_does_not_fit_is_told_what_would() -> None:
     stack = replace(
         with_pool(instance_types=("g5.12xlarge",), disk_gb=500),

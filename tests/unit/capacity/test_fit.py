@@ -38,7 +38,7 @@ FITS = [
     ("Llama-3.1-70B", "awq", "p5.4xlarge", 105),
     ("Llama-3.1-405B", "fp8", "p5.48xlarge", 356),
     ("Llama-3.1-405B", "fp8", "p5en.48xlarge", 1266),
-    ("gpt-oss-120b", None, "p5.4xlarge", 122),
+    ("gpt-oss-120b", None, "p5.4xlarge", 116),  # the example has 122: see below
     ("gpt-oss-120b", None, "g5.12xlarge", 140),
     ("gpt-oss-120b", None, "g6e.12xlarge", 1312),
 ]
@@ -64,6 +64,16 @@ def test_fits(model: str, quantization: str | None, instance: str, thousands: in
     assert fitted.kv_pool_tokens == pytest.approx(1000 * thousands, rel=0.02, abs=1000)
     assert fitted.concurrent_requests == fitted.kv_pool_tokens // 8192
     assert not [finding for finding in fit.findings(placement, fitted) if finding.severity == "error"]
+
+
+def test_what_an_h100_reserves_is_much_of_a_small_pool() -> None:
+    # The example took the 81559 MiB that nvidia-smi totals; CUDA was measured to see 480 fewer.
+    measured = placed("gpt-oss-120b", "p5.4xlarge", gpu_memory_utilization=0.90)
+    example = replace(measured, instance=replace(measured.instance, gpu_memory_mib=81559))
+
+    fewer = fit.fit(example).kv_pool_tokens - fit.fit(measured).kv_pool_tokens
+    assert fit.fit(example).kv_pool_tokens == pytest.approx(122_000, rel=0.02)
+    assert fewer == pytest.approx(0.9 * 480 * fit.MIB / (72 * 1024), abs=1)
 
 
 @pytest.mark.parametrize(("model", "quantization", "instance", "thousands"), DOES_NOT_FIT)
@@ -207,6 +217,20 @@ def test_bits_that_nobody_says() -> None:
     assert "FIT_WEIGHT_BITS" not in found(placed("Llama-3.1-8B", "g6e.xlarge", quantization="awq"))
 
 
+def with_parts(*keys: str) -> Placement:
+    placement = placed("Llama-3.1-8B", "g6e.xlarge")
+    return replace(placement, model=replace(placement.model, other_parts=keys))
+
+
+def test_parts_that_are_not_counted() -> None:
+    finding = found(with_parts("vision_config", "audio_config"))["FIT_OTHER_PARTS"]
+
+    assert (finding.severity, finding.setting) == ("warning", "--model")
+    assert "Llama-3.1-8B has vision_config, audio_config beside the language model" in finding.message
+    assert "not in the 14.96 GiB that count for each GPU" in finding.message
+    assert "FIT_OTHER_PARTS" not in found(with_parts())
+
+
 def test_unknown_memory() -> None:
     instance = replace(catalog.instance("g6e.xlarge"), gpu_memory_mib=0)
 
@@ -255,6 +279,7 @@ def test_every_finding_has_a_check() -> None:
         placed("Llama-3.1-70B", "g6e.xlarge", quantization="awq"),
         placed("Llama-3.1-70B", "g5.48xlarge", quantization="exl2", target_concurrency=100),
         placed("Mistral-7B-v0.3", "g6e.xlarge", max_total_tokens=40000),
+        with_parts("vision_config"),
         replace(
             placed("Llama-3.1-8B", "g6e.xlarge"), instance=replace(catalog.instance("g6.xlarge"), gpu_memory_mib=0)
         ),

@@ -1,13 +1,14 @@
 """The models of the GPU check are read as the catalog has them, and are as large as counting by hand says."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from llm_serving.capacity import catalog, kv_cache, weights
 from llm_serving.capacity.model_config import parse
-from local.gpu import memory_fit
+from local.gpu import memory_fit, report
 from local.gpu.memory_fit import FULL, QUANTIZED, Report, Row
 from local.gpu.shapes import SHAPES, tiny
 
@@ -78,3 +79,30 @@ def test_a_cpu_takes_tiny_models_only(capsys: pytest.CaptureFixture[str]) -> Non
     with pytest.raises(SystemExit):
         memory_fit.main(["result.json", "--device", "cpu"])
     assert "--tiny" in capsys.readouterr().err
+
+
+def test_the_page_is_what_the_measurements_say() -> None:
+    content = json.loads(report.SOURCE.read_text(encoding="utf-8"))
+
+    assert report.PAGE.read_text(encoding="utf-8") == report.page(content)
+    assert "NVIDIA H100 80GB HBM3, driver 580.159.04, 81559 MiB" in report.page(content)
+
+
+def test_the_page_tells_what_does_not_hold() -> None:
+    machine = dict.fromkeys(("gpu", "driver_version", "memory.total_mib", "torch", "cuda", "transformers"), "1")
+    rows = [
+        Row("m", "weights in bf16", 1 << 30, 1 << 29, 100, "near", holds=False),
+        Row("m", "cache of a token", 1024, 1024, -0.0, "near"),
+        Row("m", "cache of a token", 1024, 1024, -0.0, "near", note="again"),
+        Row("m", "only told", 1024, 1024, 0),
+        Row("m", "fill", holds=False, note="OutOfMemoryError"),
+    ]
+
+    text = report.page({"machine": machine, "tolerance_percent": 2.0, "rows": [asdict(row) for row in rows]})
+
+    assert "Of 5 rows 2 did not hold" in text
+    assert text.splitlines()[-3:] == [
+        "| m | weights in bf16, **off** | 1.000 GiB | 0.500 GiB | +100.00 % |",
+        "| m | cache of a token | 1 KiB | 1 KiB | +0.00 % |",
+        "| m | fill, **OutOfMemoryError** |  |  |  |",
+    ]

@@ -311,7 +311,7 @@ def test_wrong_values(changes: dict[str, Any], message: str) -> None:
         ({"model_type": "bert"}, "not a causal language model: model_type is bert"),
         ({**LLAMA, "is_encoder_decoder": True}, "not a causal language model: is_encoder_decoder says"),
         ({"_class_name": "UNet2DConditionModel"}, "not a causal language model: _class_name says it is part of a diff"),
-        ({**LLAMA, "mamba_d_state": 16}, "its layers are of different kinds (mamba_d_state)"),
+        ({**LLAMA, "mamba_d_state": 16}, "its layers are not all of one known kind (mamba_d_state)"),
     ],
 )
 def test_other_models(config: dict[str, Any], message: str) -> None:
@@ -403,7 +403,13 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
     max_leaves=5,
 )
-KEYS = sorted({*LLAMA, *QWEN_MOE, *DEEPSEEK, *GPT_OSS, "text_config", "dtype", "is_encoder_decoder", "multi_query"})
+KEYS = sorted(
+    {
+        *LLAMA, *QWEN_MOE, *DEEPSEEK, *GPT_OSS, "text_config", "dtype", "is_encoder_decoder", "multi_query",
+        "layer_types", "mlp_layer_types", "attn_type_list", "per_layer_config", "vision_config",
+        "moe_layer_start_index", "moe_layer_end_index", "moe_layer_interval",
+    }
+)  # fmt: skip
 QUANTIZATION = st.fixed_dictionaries(
     {},
     optional={
