@@ -117,6 +117,7 @@ def preview(
     stack: Annotated[str, typer.Argument(help="A stack of stacks/.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the plan for a program.")] = False,
     base: Annotated[str, typer.Option(hidden=True)] = "",
+    record: Annotated[bool, typer.Option(hidden=True)] = False,
     here: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
     """Preview a stack on the real engine against a throw-away cloud: no credentials, no root."""
@@ -125,6 +126,9 @@ def preview(
 
     if here or as_json:
         console.file = sys.stderr
+    if here and record:
+        sys.stdout.write(json.dumps(previews.record(stack)) + "\n")
+        return
     if here:  # the process with the throw-away state
         plan = previews.compare(stack, Path(base)) if base else previews.preview(stack)
         sys.stdout.write(json.dumps(plan.as_json()) + "\n")

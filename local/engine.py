@@ -12,7 +12,7 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -151,6 +151,18 @@ class Engine:
     def unprotect(self) -> None:
         """Takes the protection off every resource in the state, so that a preview can go on where one is replaced."""
         self._query("state", "unprotect", "--all", "--yes", "--stack", self.stack)
+
+    def export(self) -> dict[str, Any]:
+        """The stack's state, secrets in plain."""
+        return json.loads(self._query("stack", "export", "--show-secrets", "--stack", self.stack))
+
+    def restore(self, resources: Sequence[Mapping[str, Any]]) -> None:
+        """Puts an exported state's resources, secrets in plain, in place of the stack's own."""
+        own = self.export()
+        file = state("pulumi", "restored.json")
+        file.write_text(json.dumps({**own, "deployment": {**own["deployment"], "resources": resources}}))
+        self._query("stack", "import", "--file", str(file), "--stack", self.stack)
+        file.unlink()
 
     @property
     def config_file(self) -> Path:

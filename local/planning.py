@@ -54,6 +54,7 @@ CUSTOM_KINDS = (
     ("elbv2.k8s.aws", "TargetGroupBinding"),
     ("monitoring.coreos.com", "ServiceMonitor"),
     ("monitoring.coreos.com", "PodMonitor"),
+    ("monitoring.coreos.com", "Prometheus"),
     ("monitoring.coreos.com", "PrometheusRule"),
     ("keda.sh", "ScaledObject"),
     ("keda.sh", "TriggerAuthentication"),
@@ -81,7 +82,10 @@ PREFIXES = {
 BEYOND_SDK = {"vpc": True}
 """Computed properties of the Terraform provider that the SDK has no longer, and that aren't text."""
 
-READ_BACK: Mapping[str, Properties] = {"aws:elasticache/replicationGroup:ReplicationGroup": {"port": 6379}}
+READ_BACK: Mapping[str, Properties] = {
+    "aws:elasticache/replicationGroup:ReplicationGroup": {"port": 6379},
+    "aws:sns/topic:Topic": {"fifoThroughputScope": ""},  # the provider refuses any other where the topic is no FIFO
+}
 """What AWS sets where a program doesn't, and the provider reads but doesn't plan: a preview would not know it."""
 
 ARN_SERVICES = {"lb": "elasticloadbalancing", "cloudwatch": "logs", "vpc": "ec2"}
@@ -180,8 +184,9 @@ class Aws:
         identifier = f"{PREFIXES[token]}-0{seed[:16]}" if token in PREFIXES else f"planned-{seed[:12]}"
         shape, told = self._sdk.resource(token), from_struct(planned)
         outputs: Properties = {
-            **READ_BACK.get(token, {}),
             **told,
+            **READ_BACK.get(token, {}),
+            **{key: value for key, value in told.items() if not _is_unknown(value)},
             **_beyond_sdk(told, shape, identifier),
             "id": identifier,
         }

@@ -37,10 +37,25 @@ def preview(stack: str) -> Plan:
         return plan(stack, engine.preview())
 
 
+def record(stack: str) -> dict[str, Any]:
+    """Returns the state of an environment as this checkout's program makes it: what a later program is compared with.
+
+    Its ids, addresses and secrets are made up (`local.planning`).
+    """
+    content = committed(stack)
+    with _cloud(content) as variables:
+        _plan_only(Path(variables["PULUMI_HOME"]) / "plugins")
+        seeds.put_images(cloud.client("ecr"), seeds.tagged_images(content))
+        engine = Engine(stack, toolchain.program("pulumi"), variables)
+        engine.select()
+        engine.up()
+        return engine.export()
+
+
 def compare(stack: str, base: Path) -> Plan:
     """Returns what this checkout's program would do to an environment that the program in `base` has made.
 
-    Both are planned by the real engine and the real providers, which decide what is replaced; see `local.planning`
+    `base` is a checkout, or a file with what `record` returned. Both programs are planned by the real engine and the real providers, which decide what is replaced; see `local.planning`
     for what stands for the environment. A program that can't be planned makes a plan with problems.
     """
     try:
@@ -51,7 +66,7 @@ def compare(stack: str, base: Path) -> Plan:
 
 def _compare(stack: str, base: Path) -> Plan:
     after = committed(stack)
-    before = committed(stack, base) if stack in known_stacks(base) else None
+    before = committed(stack, base) if base.is_dir() and stack in known_stacks(base) else None
     if before is not None and seeds.account(before) != seeds.account(after):
         before = None  # nothing of one account can be kept in another
     with _cloud(after) as variables:
@@ -66,6 +81,11 @@ def _compare(stack: str, base: Path) -> Plan:
         seeds.put_images(cloud.client("ecr"), images)
         engine = Engine(stack, toolchain.program("pulumi"), variables)
         engine.select()
+        if base.is_file():
+            recorded: list[dict[str, Any]] = json.loads(base.read_text())["deployment"]["resources"]
+            engine.restore(recorded)
+            protected = [each["urn"] for each in recorded if each.get("protect")]
+            engine.unprotect()
         return plan(stack, engine.preview(), protected)
 
 
@@ -196,7 +216,15 @@ def planned(stack: str, base: Path | None = None) -> Plan:
     A state folder is chosen when a process starts. Progress goes to standard error. Exits as the
     process does where that has said what is wrong.
     """
-    arguments = ["preview", stack, "--here", *(("--base", str(base)) if base else ())]
+    return Plan.from_json(_alone("preview", stack, "--here", *(("--base", str(base)) if base else ())))
+
+
+def recorded(stack: str) -> dict[str, Any]:
+    """As `record`, in such a process."""
+    return _alone("preview", stack, "--here", "--record")
+
+
+def _alone(*arguments: str) -> Any:
     with tempfile.TemporaryDirectory(prefix="llm-serving-") as folder:
         command = [sys.executable, "-m", "local", *arguments]
         temporary = Path(folder, "t")  # plugins that are killed leave their sockets there; those take only short paths
@@ -205,7 +233,7 @@ def planned(stack: str, base: Path | None = None) -> Plan:
         done = subprocess.run(command, cwd=ROOT, env=variables, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         raise SystemExit(done.returncode)
-    return Plan.from_json(json.loads(done.stdout))
+    return json.loads(done.stdout)
 
 
 def plans(reference: str, stacks: Sequence[str] | None = None) -> list[Plan]:
