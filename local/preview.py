@@ -55,8 +55,9 @@ def record(stack: str) -> dict[str, Any]:
 def compare(stack: str, base: Path) -> Plan:
     """Returns what this checkout's program would do to an environment that the program in `base` has made.
 
-    `base` is a checkout, or a file with what `record` returned. Both programs are planned by the real engine and the real providers, which decide what is replaced; see `local.planning`
-    for what stands for the environment. A program that can't be planned makes a plan with problems.
+    `base` is a checkout, or a file with what `record` returned. Both programs are planned by the real engine and the
+    real providers, which decide what is replaced; see `local.planning` for what stands for the environment. A program
+    that can't be planned makes a plan with problems.
     """
     try:
         return _compare(stack, base)
