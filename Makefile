@@ -10,7 +10,7 @@ UV = $$(bash local/toolchain/bootstrap.sh)
 RUN = $(UV) run --quiet --frozen
 LOCAL = $(RUN) python -m local
 
-.PHONY: help up down status ask preview preview-comment schema plan dashboards destroy reset test unit check format bench tools kubectl
+.PHONY: help up down status ask preview preview-comment schema plan dashboards destroy reset test unit check format bench verify-embedder tools kubectl
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +68,9 @@ dashboards: ## Draw every dashboard from the environment's Prometheus, as HTML a
 
 bench: ## Measure start-up, no-change time and memory; writes bench/
 	@$(LOCAL) bench
+
+verify-embedder: ## Compare the embedder's two backends over 200 sentences; the first time it installs PyTorch, 5 GB
+	@PYTHONPATH=images/embedder $(RUN) python -m local.verify_embedder $(if $(JSON),--json $(JSON))
 
 tools: ## Build every program that the environment needs
 	@$(LOCAL) tools
