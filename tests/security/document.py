@@ -54,14 +54,23 @@ No role of ours has a wildcard but those below. `tests/security/test_iam.py` ask
 each role may do and what it may not, and reads a model's prefix under its enforced IAM as a pod's role.
 
 What a person or a pipeline needs is in `docs/iam/`: `preview.json` to preview, `deploy.json` and `deploy-network.json`
-together to deploy and destroy. ACCOUNT, REGION and STACK are to be filled in. They are written from what the emulator
-checks while prod's AWS part is previewed, made, changed and destroyed (`python -m tests.security.iam_run`), and
-`test_iam_enforced.py` does all of that again as users who have these policies and no other. What AWS checks and the
-emulator does not is in `tests/security/iam_documents.py`, with the reason, and was not run. The state's bucket and key
-come besides.
+as managed policies, both, to deploy and destroy. ACCOUNT, REGION and STACK are to be filled in. They are written from
+what the emulator checks while prod's AWS part is previewed, made, changed and destroyed (`python -m
+tests.security.iam_run`), and `test_iam_enforced.py` does all of that again as users who have these policies and no
+other. What AWS checks and the emulator does not is in `tests/security/iam_documents.py`, with the reason, and was not
+run. The state's bucket and key come besides.
 
-Who may make roles and hand them on can become what those roles are: give the deployment's policies to a pipeline rather
-than to people, and the roles a permissions boundary where your organisation has one.
+`test_iam_deploy.py` holds what a deployment may not: change other roles, clusters, buckets, secrets, log groups or
+topics, read models, use a key directly. What its policies do not prevent:
+
+- **A deployment can give itself any right in the account.** `iam:CreateRole`, `iam:PutRolePolicy` and
+  `iam:AttachRolePolicy` on the names of its own roles (`*-pods-*` and others) let it make a role with any policy, and
+  say who may assume it; with `iam:PassRole`, pods or nodes run as it. Only a permissions boundary on the roles would
+  end this, and the program sets none. Give these policies to a pipeline that runs reviewed changes, not to people.
+- **Names and ids do not tell environments apart**: all of EC2, every REST API and every KMS key of the account in the
+  region are within reach, and roles, buckets, secrets, caches and load balancers are named alike in every environment,
+  but for their random end. Give each environment an account of its own.
+- **What `prod` does not use was not seen**, OpenSearch for one, nor any change but those that the test makes.
 """
 
 OUTSIDE = """\

@@ -8,7 +8,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -36,7 +36,9 @@ _RANDOM: Sequence[tuple[str, str]] = (
 
 _FAMILIES: Sequence[tuple[str, str]] = (
     # AWS checks every resource that a call is about, where the emulator names one of them: the subnet of a NAT gateway,
-    # but not its address (Service Authorization Reference). What is left of these names says nothing anyway.
+    # but not its address. What is left of these names says nothing anyway. Service Authorization Reference,
+    # https://docs.aws.amazon.com/service-authorization/latest/reference/ with list_amazonec2.html,
+    # list_awselasticloadbalancingv2.html, list_amazonelasticache.html and list_amazonapigatewaymanagement.html.
     (r"(arn:aws:ec2:REGION:ACCOUNT:).*", r"\1*/*"),
     (r"(arn:aws:elasticloadbalancing:REGION:ACCOUNT:)[a-z]+/(?:net/)?gateway-.*", r"\1*/gateway-*"),
     (r"(arn:aws:elasticache:REGION:ACCOUNT:).*", r"\1*:cache-*"),
@@ -49,6 +51,11 @@ _FAMILIES: Sequence[tuple[str, str]] = (
 )
 """What stands for a whole family of resources."""
 
+_CLUSTER = f"arn:aws:eks:{REGION}:{ACCOUNT}:cluster/llm-serving-{STACK}"
+_CLUSTERS_OWN = f"arn:aws:eks:{REGION}:{ACCOUNT}:*/llm-serving-{STACK}/*"
+"""AWS names the node group, add-on, access entry or Pod Identity association where the emulator names its cluster
+(Service Authorization Reference, list_amazonelastickubernetesservice.html)."""
+
 _UNSCOPED = ("ec2:Describe", "elasticloadbalancing:Describe")
 """How the names of actions begin for which AWS knows no resource: a policy that names one doesn't allow them."""
 
@@ -58,17 +65,21 @@ class Implied:
     """What AWS checks besides a call's own action, or what only a later change calls; the emulator shows neither."""
 
     actions: tuple[str, ...]
-    resources: tuple[str, ...]
+    resources: Sequence[str]
     reason: str
     condition: Mapping[str, Mapping[str, str | list[str]]] = field(default_factory=dict[str, Any])
+    like: str = ""
+    """An action: these are allowed on what that one was seen on, and not at all where it wasn't seen."""
 
+
+_TAGS = "Every resource is made with tags, and follows when they change."
 
 DEPLOY = (
-    Implied(("iam:PassRole",), (f"arn:aws:iam::{ACCOUNT}:role/*",), "Roles are handed to the services that take them.",
+    Implied(("iam:PassRole",), (), "The roles that it makes are handed to the services that take them.",
             {"StringEquals": {"iam:PassedToService": [
                 "apigateway.amazonaws.com", "ec2.amazonaws.com", "eks.amazonaws.com", "pods.eks.amazonaws.com",
                 "vpc-flow-logs.amazonaws.com",
-            ]}}),
+            ]}}, like="iam:CreateRole"),
     Implied(("iam:CreateServiceLinkedRole",), (f"arn:aws:iam::{ACCOUNT}:role/aws-service-role/*",),
             "A service makes its own role when an account first uses it.",
             {"StringEquals": {"iam:AWSServiceName": [
@@ -88,25 +99,38 @@ DEPLOY = (
     Implied(("ec2:DescribeVpcEndpointServiceConfigurations",), ("*",), "The same: AWS knows no resource for it."),
     Implied(("logs:CreateLogDelivery", "logs:DeleteLogDelivery", "logs:GetLogDelivery", "logs:ListLogDeliveries",
              "logs:UpdateLogDelivery"), ("*",), "The access log of a stage: AWS knows no resource for these."),
-    Implied(("eks:UpdateClusterVersion", "eks:UpdateNodegroupVersion", "eks:UpdateAddon", "eks:DescribeUpdate"),
-            (f"arn:aws:eks:{REGION}:{ACCOUNT}:*/llm-serving-{STACK}*",), "A newer version, in place."),
     *(
-        Implied(actions, (f"arn:aws:{resource}",), "Every resource is made with tags, and follows when they change.")
-        for actions, resource in (
-            (("apigateway:PUT", "apigateway:DELETE"), f"apigateway:{REGION}::/tags/*"),
-            (("ec2:CreateTags", "ec2:DeleteTags"), f"ec2:{REGION}:{ACCOUNT}:*/*"),
-            (("eks:TagResource", "eks:UntagResource"), f"eks:{REGION}:{ACCOUNT}:*/llm-serving-{STACK}*"),
-            (("elasticache:AddTagsToResource", "elasticache:RemoveTagsFromResource"),
-             f"elasticache:{REGION}:{ACCOUNT}:*:cache-*"),
-            (("elasticloadbalancing:AddTags", "elasticloadbalancing:RemoveTags"),
-             f"elasticloadbalancing:{REGION}:{ACCOUNT}:*/gateway-*"),
-            (("iam:TagRole", "iam:UntagRole"), f"iam::{ACCOUNT}:role/*"),
-            (("kms:TagResource", "kms:UntagResource"), f"kms:{REGION}:{ACCOUNT}:key/*"),
-            (("logs:TagResource", "logs:UntagResource"), f"logs:{REGION}:{ACCOUNT}:log-group:*"),
-            (("s3:PutBucketTagging",), "s3:::models-*"),
-            (("secretsmanager:TagResource", "secretsmanager:UntagResource"),
-             f"secretsmanager:{REGION}:{ACCOUNT}:secret:cache-*"),
-            (("sns:TagResource", "sns:UntagResource"), f"sns:{REGION}:{ACCOUNT}:monitoring-*"),
+        Implied(actions, (), "What changes in place when a setting or a version does.", like=like)
+        for like, actions in (
+            ("eks:CreateCluster", (
+                "eks:DescribeUpdate", "eks:UpdateAccessEntry", "eks:UpdateAddon", "eks:UpdateClusterConfig",
+                "eks:UpdateClusterVersion", "eks:UpdateNodegroupConfig", "eks:UpdateNodegroupVersion",
+            )),
+            ("elasticache:CreateReplicationGroup", (
+                "elasticache:DecreaseReplicaCount", "elasticache:IncreaseReplicaCount",
+                "elasticache:ModifyReplicationGroup",
+            )),
+            ("elasticloadbalancing:CreateListener", ("elasticloadbalancing:ModifyListener",)),
+        )
+    ),
+    Implied(("ec2:CreateLaunchTemplateVersion", "ec2:DeleteLaunchTemplateVersions", "ec2:ModifyLaunchTemplate"),
+            (f"arn:aws:ec2:{REGION}:{ACCOUNT}:*/*",), "A node group's disk or metadata options change."),
+    Implied(("apigateway:PUT", "apigateway:DELETE"), (f"arn:aws:apigateway:{REGION}::/tags/*",), _TAGS),
+    Implied(("ec2:CreateTags", "ec2:DeleteTags"), (f"arn:aws:ec2:{REGION}:{ACCOUNT}:*/*",), _TAGS),
+    *(
+        Implied(actions, (), _TAGS, like=like)
+        for like, actions in (
+            ("eks:CreateCluster", ("eks:TagResource", "eks:UntagResource")),
+            ("elasticache:CreateReplicationGroup",
+             ("elasticache:AddTagsToResource", "elasticache:RemoveTagsFromResource")),
+            ("elasticloadbalancing:CreateListener",
+             ("elasticloadbalancing:AddTags", "elasticloadbalancing:RemoveTags")),
+            ("iam:CreateRole", ("iam:TagRole", "iam:UntagRole")),
+            ("kms:DescribeKey", ("kms:TagResource", "kms:UntagResource")),
+            ("logs:CreateLogGroup", ("logs:TagResource", "logs:UntagResource")),
+            ("s3:CreateBucket", ("s3:PutBucketTagging",)),
+            ("secretsmanager:CreateSecret", ("secretsmanager:TagResource", "secretsmanager:UntagResource")),
+            ("sns:CreateTopic", ("sns:TagResource", "sns:UntagResource")),
         )
     ),
 )  # fmt: skip
@@ -151,7 +175,11 @@ def policy(calls: Iterable[Call], implied: Sequence[Implied] = ()) -> dict[str, 
     resources: dict[str, set[str]] = defaultdict(set)
     for action, resource in calls:
         resources[action].add("*" if action.startswith(_UNSCOPED) else resource)
-    for each in implied:
+        if resource == _CLUSTER:
+            resources[action].add(_CLUSTERS_OWN)
+    on = [replace(each, resources=each.resources or narrowest(resources.get(each.like, ()))) for each in implied]
+    also = [each for each in on if each.resources]
+    for each in also:
         for action in each.actions if not each.condition else ():
             resources[action].update(each.resources)
     # An API is changed by the verb of a request, so that none of its parts could be had with less.
@@ -161,7 +189,7 @@ def policy(calls: Iterable[Call], implied: Sequence[Implied] = ()) -> dict[str, 
         service, _, name = action.partition(":")
         in_region = "*" in patterns and not name.startswith(READS) and service not in WITHOUT_REGION
         groups[tuple(narrowest(whole if service == "apigateway" else patterns)), in_region].append(action)
-    statements = [*_grouped(groups), *(_conditional(each) for each in implied if each.condition)]
+    statements = [*_grouped(groups), *(_conditional(each) for each in also if each.condition)]
     return {"Version": "2012-10-17", "Statement": statements}
 
 

@@ -145,14 +145,15 @@ def test_the_simulation_sees_a_policy_that_is_too_wide(cloud: Cloud) -> None:
     assert list(decisions(cloud, [wide], asked).values()) == ["allowed", "implicitDeny"]
 
 
-def assumed(cloud: Cloud, name: str, policy: str) -> Callable[[str], Any]:
+def assumed(cloud: Cloud, name: str, *documents: str) -> Callable[[str], Any]:
     """Return a function that makes boto3 clients with a new role's credentials."""
     trust = _iam.document(
         {"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::000000000000:root"}, "Action": "sts:AssumeRole"}
     )
     iam = cloud.client("iam")
     arn = iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust)["Role"]["Arn"]
-    iam.put_role_policy(RoleName=name, PolicyName="only", PolicyDocument=policy)
+    for number, document in enumerate(documents):
+        iam.put_role_policy(RoleName=name, PolicyName=f"only-{number}", PolicyDocument=document)
     got = cloud.client("sts").assume_role(RoleArn=arn, RoleSessionName="test")["Credentials"]
 
     def client(service: str) -> Any:

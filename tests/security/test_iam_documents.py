@@ -84,6 +84,27 @@ def test_what_is_implied_without_a_condition_joins_what_was_called() -> None:
     ]
 
 
+def test_what_is_implied_is_allowed_where_another_action_was_seen() -> None:
+    passed = Implied(("iam:PassRole",), (), "why", {"Bool": {"a": "true"}}, like="iam:CreateRole")
+    tags = Implied(("iam:TagRole",), (), "why", like="iam:CreateRole")
+    assert policy([("iam:CreateRole", "r")], [passed, tags])["Statement"] == [
+        {"Effect": "Allow", "Action": ["iam:CreateRole", "iam:TagRole"], "Resource": "r"},
+        {"Effect": "Allow", "Action": "iam:PassRole", "Resource": "r", "Condition": {"Bool": {"a": "true"}}},
+    ]
+    assert policy([], [passed, tags])["Statement"] == []
+
+
+def test_what_is_in_a_cluster_is_reached_with_it() -> None:
+    cluster = "arn:aws:eks:REGION:ACCOUNT:cluster/llm-serving-STACK"
+    assert policy([("eks:DeleteNodegroup", cluster)])["Statement"] == [
+        {
+            "Effect": "Allow",
+            "Action": "eks:DeleteNodegroup",
+            "Resource": ["arn:aws:eks:REGION:ACCOUNT:*/llm-serving-STACK/*", cluster],
+        }
+    ]
+
+
 def test_an_action_that_takes_no_resource_is_allowed_on_all() -> None:
     made = policy([("ec2:DescribeVpcs", "arn:aws:ec2:REGION:ACCOUNT:*/*")])
     assert made["Statement"] == [{"Effect": "Allow", "Action": "ec2:DescribeVpcs", "Resource": "*"}]
@@ -99,6 +120,6 @@ def test_a_deployment_has_two_policies() -> None:
 
 
 def test_a_policy_is_filled_in_for_one_environment() -> None:
-    found = filled(policy([("eks:DescribeCluster", "arn:aws:eks:REGION:ACCOUNT:cluster/llm-serving-STACK")]), **WHERE)
+    found = filled(policy([("logs:X", "arn:aws:logs:REGION:ACCOUNT:log-group:/aws/eks/llm-serving-STACK/*")]), **WHERE)
     resource = json.loads(found)["Statement"][0]["Resource"]
-    assert resource == "arn:aws:eks:us-east-1:000000000000:cluster/llm-serving-prod"
+    assert resource == "arn:aws:logs:us-east-1:000000000000:log-group:/aws/eks/llm-serving-prod/*"
