@@ -1,4 +1,4 @@
-"""Writes bench/memory_fit.md from bench/memory_fit.json, which `local.gpu.memory_fit` wrote on a machine with a GPU.
+"""Writes a page beside each bench/memory_fit_GPU.json, which `local.gpu.memory_fit` wrote on a machine with that GPU.
 
 python -m local.gpu.report
 """
@@ -11,8 +11,7 @@ from typing import Any
 from local.gpu.memory_fit import Row
 from local.paths import ROOT
 
-SOURCE = ROOT / "bench" / "memory_fit.json"
-PAGE = SOURCE.with_suffix(".md")
+FOLDER = ROOT / "bench"
 _GIB, _KIB = 1 << 30, 1 << 10
 
 
@@ -27,7 +26,7 @@ On one {machine["gpu"]}, driver {machine["driver_version"]}, {machine["memory.to
 PyTorch {machine["torch"]}, CUDA {machine["cuda"]}, transformers {machine["transformers"]}.
 Random weights, and no runtime's own kernels. Predictions are those of the day of the run. Weights and cache may be
 {content["tolerance_percent"]:g} % off; overhead and use may not be above the prediction with the smaller pass, and are
-for information with the larger one. Of {len(rows)} rows {off} did not hold. `memory_fit.json` has all of them.
+for information with the larger one. Of {len(rows)} rows {off} did not hold. The JSON has all of them.
 Written by `python -m local.gpu.report`.
 
 | shape | what | predicted | measured | difference |
@@ -59,10 +58,16 @@ def _size(value: float | None) -> str:
     return f"{value / _GIB:.3f} GiB" if value >= _GIB / 10 else f"{value / _KIB:g} KiB"
 
 
-def write(source: Path = SOURCE, target: Path = PAGE) -> None:
-    """Write the page."""
-    target.write_text(page(json.loads(source.read_text(encoding="utf-8"))), encoding="utf-8")
+def sources() -> list[Path]:
+    """The measurements that there are."""
+    return sorted(FOLDER.glob("memory_fit_*.json"))
+
+
+def main() -> None:
+    """Write the pages."""
+    for source in sources():
+        source.with_suffix(".md").write_text(page(json.loads(source.read_text(encoding="utf-8"))), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    write()
+    main()

@@ -32,7 +32,7 @@ OVERHEAD_GIB = 2.5
 """Of each GPU, in GiB, for activations, the CUDA context and graphs, and NCCL's buffers: the middle of the 2.0 to 3.5
 that NVIDIA's aiconfigurator reserves and that ridgepoint measured on A100 and H100.
 
-Measured on one H100 with transformers' kernels and no CUDA graphs (bench/memory_fit.json): a context of 0.61,
+Measured on one H100 with transformers' kernels and no CUDA graphs (bench/memory_fit_h100.json): a context of 0.61,
 activations and the allocator's rounding came to 1.34 to 1.56 with a pass of 2,048 tokens. With 8,192, vLLM's default
 on large GPUs, they came to 1.96 (Llama-3.1-8B), 2.42 (gemma-2-9b), 2.65 (Qwen2.5-32B) and 3.21 (DeepSeek-V2-Lite).
 """

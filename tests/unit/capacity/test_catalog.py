@@ -58,7 +58,7 @@ def test_every_model_names_its_source_and_date() -> None:
         ("p4d.24xlarge", "A100", 8, 40960, 21.957642),
         ("p4de.24xlarge", "A100-80GB", 8, 81920, 27.44705),
         ("p5.4xlarge", "H100", 1, 81079, 6.88),
-        ("p5e.48xlarge", "H200", 8, 143771, None),
+        ("p5e.48xlarge", "H200", 8, 143155, None),
         ("p6e-gb200.36xlarge", "GB200", 4, 189471, None),
         ("g6f.large", "L4-fraction", 0, 2861, 0.202),
         ("p3.8xlarge", "V100", 4, 16384, 12.24),

@@ -32,9 +32,10 @@ class Gpu:
     cuda_memory_mib: int | None
     """MiB that CUDA sees; None where unknown, and then AWS's own number counts.
 
-    Measured, with torch.cuda.mem_get_info, for the H100 alone: 81079 of the 81559 that nvidia-smi totals, 0.6 % less.
-    The T4's is a total of nvidia-smi, and by their sizes so are those of the A10G, L4 and H200, which are unconfirmed
-    († in `source`); aiconfigurator doesn't say how it came by the others. All of these may be as much too large.
+    Measured, with torch.cuda.mem_get_info, for the H100 and the H200: 81079 of the 81559 that nvidia-smi totals, 0.6 %
+    less, and 143155 of 143771, 0.4 % less. The T4's is a total of nvidia-smi, and by their sizes so are those of the
+    A10G and L4, which are unconfirmed († in `source`); aiconfigurator doesn't say how it came by the others. All of
+    these may be as much too large.
     """
     bandwidth_gb_s: float
     """Memory bandwidth in GB/s (10^9 bytes)."""
