@@ -219,7 +219,9 @@ class Engine:
         if code:
             last_words = log.read_text(errors="replace").strip().splitlines()[-12:]
             problems = outcome.problems or last_words
-            raise LocalError(f"pulumi {operation} failed:\n  " + "\n  ".join(problems), f"all of it is in {log}")
+            # A preview's state folder, and the log in it, is gone when a person reads this.
+            remedy = "" if operation == "preview" else f"all of it is in {log}"
+            raise LocalError(f"pulumi {operation} failed:\n  " + "\n  ".join(problems), remedy)
         return outcome
 
 
@@ -315,7 +317,10 @@ def _telling(message: str) -> str:
 def _note(said: dict[str, Any], outcome: Outcome) -> None:
     if said.get("ephemeral"):
         return
-    text = " ".join(_telling(said.get("message", "").replace("<{%reset%}>", "")).split())
+    lines = _telling(said.get("message", "").replace("<{%reset%}>", "")).splitlines()
+    # An error keeps its lines: each may be a problem of its own.
+    joined = "\n    " if said["severity"] == "error" else " "
+    text = joined.join(" ".join(line.split()) for line in lines if line.strip())
     where = _short(said["urn"]) + ": " if said.get("urn") else ""
     if said["severity"] == "error" and text:
         outcome.problems.append(where + text)

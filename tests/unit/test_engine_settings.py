@@ -60,3 +60,9 @@ def test_programs_traceback_is_left_to_the_log() -> None:
     outcome = engine.Outcome()
     engine._note({"severity": "error", "message": f"Program failed: {traceback}"}, outcome)  # pyright: ignore[reportPrivateUsage]
     assert outcome.problems == ["Program failed: Exception: no such image"]
+
+
+def test_each_line_of_an_error_stays_one() -> None:
+    outcome = engine.Outcome()
+    engine._note({"severity": "error", "message": "stack prod cannot be used:\none  wrong\n\ntwo wrong\n"}, outcome)  # pyright: ignore[reportPrivateUsage]
+    assert outcome.problems == ["stack prod cannot be used:\n    one wrong\n    two wrong"]
