@@ -7,9 +7,7 @@ Needs PyTorch, transformers and rich, and of this project only files: no Pulumi,
 """
 
 import argparse
-import gc
 import importlib
-import json
 import math
 import os
 import shutil
@@ -18,11 +16,9 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
-
-from rich.table import Table
+from typing import Any
 
 from llm_serving.capacity import catalog, kv_cache, weights
 from llm_serving.capacity.catalog import InstanceType
@@ -31,10 +27,10 @@ from llm_serving.capacity.model_config import parse
 from llm_serving.capacity.model_shape import ModelShape
 from llm_serving.capacity.placement import Placement
 from local.console import console, errors
+from local.gpu.device import Device
+from local.gpu.results import Limit, Report
 from local.gpu.shapes import SHAPES, tiny
 
-TOLERANCE = 2.0
-"""Percent that weights and cache may differ by."""
 UTILIZATION = 0.9
 PROMPTS = (2048, 4096)
 PREFILL = (2048, 8192)
@@ -55,126 +51,6 @@ QUANTIZED: Mapping[str, tuple[str, ...]] = {
     "Qwen3-30B-A3B": ("fp8", "fp8_per_block", "awq"),
 }
 _DEFAULT_INSTANCE = "p5.4xlarge"
-
-Limit = Literal["near", "at least measured"]
-"""What a prediction must be."""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A prediction and what became of it."""
-
-    shape: str
-    what: str
-    predicted_bytes: float | None = None
-    measured_bytes: float | None = None
-    difference_percent: float | None = None
-    """How far the prediction is above what was measured."""
-    limit: Limit | None = None
-    """None where the row is for information."""
-    holds: bool = True
-    note: str = ""
-
-
-@dataclass(slots=True)
-class Report:
-    """All rows, written after each so that a run that is stopped leaves what it has."""
-
-    path: Path
-    machine: Mapping[str, Any]
-    rows: list[Row] = field(default_factory=list[Row])
-
-    def add(
-        self,
-        shape: str,
-        what: str,
-        predicted: float | None,
-        measured: float | None,
-        *,
-        limit: Limit | None = "near",
-        note: str = "",
-    ) -> None:
-        """Adds a row; one without a measurement (no GPU) is left out."""
-        if measured is None:
-            return
-        difference = 100 * (predicted - measured) / measured if predicted is not None and measured else None
-        holds = True
-        if limit is not None:
-            near = difference is not None and abs(difference) <= TOLERANCE
-            holds = near if limit == "near" else predicted is not None and predicted >= measured
-        rounded = None if difference is None else round(difference, 4)
-        self._append(Row(shape, what, predicted, measured, rounded, limit, holds, note))
-
-    def fail(self, shape: str, what: str, reason: str) -> None:
-        """Adds a row for something that could not be measured."""
-        self._append(Row(shape, what, holds=False, note=reason))
-
-    def _append(self, row: Row) -> None:
-        self.rows.append(row)
-        content = {"machine": self.machine, "tolerance_percent": TOLERANCE, "rows": list(map(asdict, self.rows))}
-        self.path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-
-    def table(self) -> Table:
-        """The rows as a person reads them."""
-        title = ", ".join(f"{key} {value}" for key, value in self.machine.items())
-        table = Table("shape", "what", "predicted", "measured", "off by", "", "note", title=title)
-        for row in self.rows:
-            off = "" if row.difference_percent is None else f"{row.difference_percent:+.2f} %"
-            mark = ("ok" if row.holds else "DIFFERS") if row.limit or not row.holds else ""
-            table.add_row(
-                row.shape, row.what, _size(row.predicted_bytes), _size(row.measured_bytes), off, mark, row.note
-            )
-        return table
-
-
-def _size(value: float | None) -> str:
-    if value is None:
-        return ""
-    return f"{value / GIB:.3f} GiB" if value >= GIB / 10 else f"{value / 1024:.1f} KiB"
-
-
-class Device:
-    """Where tensors go, and what the driver and PyTorch's allocator say of its memory."""
-
-    def __init__(self, name: str) -> None:
-        # PyTorch isn't installed where this project is developed, so that nothing else here may import it.
-        self.torch: Any = importlib.import_module("torch")
-        self.name = name
-        self.is_cuda = name == "cuda"
-
-    def total(self) -> int | None:
-        """Bytes that CUDA sees."""
-        return self.torch.cuda.mem_get_info()[1] if self.is_cuda else None
-
-    def used(self) -> int | None:
-        """Bytes that are not free, whoever has them."""
-        if not self.is_cuda:
-            return None
-        free, total = self.torch.cuda.mem_get_info()
-        return total - free
-
-    def requested(self) -> int | None:
-        """Bytes that tensors asked for."""
-        return self._statistic("requested_bytes.all.current")
-
-    def allocated(self) -> int | None:
-        """Bytes that tensors have been given: the allocator rounds up, and leaves no rest below 1 MiB."""
-        return self._statistic("allocated_bytes.all.current")
-
-    def peak(self) -> int | None:
-        """The most that `allocated` was since `clear`."""
-        return self._statistic("allocated_bytes.all.peak")
-
-    def _statistic(self, key: str) -> int | None:
-        return int(self.torch.cuda.memory_stats().get(key, 0)) if self.is_cuda else None
-
-    def clear(self) -> None:
-        """Frees what nobody refers to any more, and starts a new peak."""
-        gc.collect()
-        if self.is_cuda:
-            self.torch.cuda.synchronize()
-            self.torch.cuda.empty_cache()
-            self.torch.cuda.reset_peak_memory_stats()
 
 
 def _since(after: int | None, before: int | None) -> int | None:

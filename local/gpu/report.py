@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from local.gpu.memory_fit import Row
+from local.gpu.results import Row
 from local.paths import ROOT
 
 FOLDER = ROOT / "bench"

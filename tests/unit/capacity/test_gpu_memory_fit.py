@@ -9,7 +9,8 @@ import pytest
 from llm_serving.capacity import catalog, kv_cache, weights
 from llm_serving.capacity.model_config import parse
 from local.gpu import memory_fit, report
-from local.gpu.memory_fit import FULL, QUANTIZED, Report, Row
+from local.gpu.memory_fit import FULL, QUANTIZED
+from local.gpu.results import Report, Row
 from local.gpu.shapes import SHAPES, tiny
 
 
