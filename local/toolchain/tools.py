@@ -40,12 +40,14 @@ class Module:
     seconds: int
     """From an empty build cache on 2 cores, after the modules above it; what progress is estimated from.
 
-    Measured on 2026-11-25, but for helm and pause, which are small and estimated.
+    Measured on 2026-11-25, but for helm, pause, prometheus, prometheus-operator and kube-state-metrics, which are
+    estimated.
     """
     disk_gb: float
     """GB that its sources (with their archives), compiled packages and programs add to those of the modules before it.
 
-    Measured as the sizes of these files in Go's module and build caches, on Linux amd64 with Go 1.26.
+    Measured as the sizes of these files in Go's module and build caches, on Linux amd64 with Go 1.26; estimated for the
+    same modules as `seconds`.
     """
     flags: str = ""
     """Further linker flags."""
