@@ -52,7 +52,7 @@ test: ## Run every test: checks, then fast tests, then the real engine and envir
 	@$(LOCAL) test
 
 unit: ## Run the fast tests only
-	@$(RUN) pytest -m "not local and not environment"
+	@$(RUN) pytest -m "not local and not environment" --numprocesses=auto
 
 check: ## Lint, format check and types
 	@$(RUN) ruff check .

@@ -194,16 +194,16 @@ def test() -> None:
     """Run every test, the fast ones first."""
     environment.require_root()
     environment.install_packages()
-    _pytest("fast tests", "not local and not environment")
+    _pytest("fast tests", "not local and not environment", "--numprocesses=auto")
     environment.prepare()
     toolchain.ensure("helm", "promtool")
     _pytest("the real engine and the local cloud", "local")
     _pytest("the whole environment", "environment")
 
 
-def _pytest(title: str, marker: str) -> None:
+def _pytest(title: str, marker: str, *options: str) -> None:
     console.rule(title)
-    if code := subprocess.run(["pytest", "-m", marker], cwd=ROOT, check=False).returncode:
+    if code := subprocess.run(["pytest", "-m", marker, *options], cwd=ROOT, check=False).returncode:
         raise typer.Exit(code)
 
 

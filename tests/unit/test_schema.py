@@ -51,7 +51,7 @@ def test_what_the_engine_adds_is_valid() -> None:
     assert complaints(stack) == []
 
 
-REMOVE = object()
+REMOVE = "(removed)"
 MODEL = "config.llm-serving:models.smollm2-135m"
 POOL = "config.llm-serving:cluster.gpuPools.l4"
 
@@ -85,7 +85,7 @@ def broken(path: str, value: object) -> dict[str, Any]:
     section: dict[str, Any] = stack
     for part in parents:
         section = section[part]
-    if value is REMOVE:
+    if value == REMOVE:
         del section[key]
     else:
         section[key] = value

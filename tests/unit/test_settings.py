@@ -13,7 +13,7 @@ from infra.settings import Settings, load
 
 STACK = Path(__file__).parents[2] / "stacks" / "Pulumi.local.yaml"
 MODEL = "models.smollm2-135m"
-REMOVE = object()
+REMOVE = "(removed)"
 
 
 def values() -> dict[str, Any]:
@@ -33,7 +33,7 @@ def changed(path: str, value: object) -> dict[str, Any]:
     section: dict[str, Any] = settings
     for part in parents:
         section = section.setdefault(part, {})
-    if value is REMOVE:
+    if value == REMOVE:
         del section[key]
     else:
         section[key] = value
