@@ -52,13 +52,14 @@ def client() -> Client:
     return Client.of(outputs())
 
 
-def stream(api: Client, prompt: str, tokens: int) -> Generator[tuple[float, str]]:
+def stream(api: Client, prompt: str, tokens: int, **parameters: float) -> Generator[tuple[float, str]]:
     """The events' data of one streamed chat, never from the cache, each with the time at which it arrived."""
     body = {
         "model": MODEL,
         "messages": [{"role": "user", "content": prompt}],
         "max_tokens": tokens,
         "stream": True,
+        **parameters,
     }
     headers = {"x-api-key": api.key, "cache-control": "no-cache"}
     url = f"{api.url}/v1/chat/completions"
