@@ -34,7 +34,7 @@ from llm_serving import (
     _node_groups,
     taints,
 )
-from llm_serving.inference_service import service_url, weights_prefix
+from llm_serving.inference_service import service_url
 from llm_serving.runtimes import RUNTIMES
 
 KUBERNETES_NAMESPACE = "llm-serving"
@@ -172,8 +172,8 @@ class Environment:
             "model": name,
             "revision": model.revision,
             "weight_gb": model.weight_gb,
-            "bucket_name": self._bucket.bucket_name,
-            "model_read_policy": self._bucket.read_policy(weights_prefix(name, model.revision)),
+            "bucket_arn": self._bucket.bucket_arn,
+            "bucket_key_arn": self._bucket.kms_key_arn,
             "image": self._image(RUNTIMES[model.runtime].repository, self._settings.images.tgi),
             "loader_image": self._image("model-loader", self._settings.images.model_loader),
             "pool": model.pool,

@@ -72,6 +72,10 @@ class Cloud:
         lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
         return [line for line in lines if line.split()[3] == "0A" and line.split()[9] in sockets]
 
+    def variables(self) -> dict[str, str]:
+        """The environment variables that lead AWS SDKs and the AWS provider here."""
+        return json.loads(self.call("__import__('json').dumps(cloud.environment())"))
+
     @property
     def url(self) -> str:
         """The emulator's address."""

@@ -1,5 +1,6 @@
 """One model behind one address in the cluster: pods of its runtime that fetch their weights from the model bucket."""
 
+import re
 from pathlib import Path
 from typing import NotRequired, TypedDict
 
@@ -27,10 +28,10 @@ class InferenceServiceArgs(TypedDict):
     """Revision of the weights: the folder models/<model>/<revision> of the bucket."""
     weight_gb: float
     """Size of the model's files in GB (10^9 bytes)."""
-    bucket_name: pulumi.Input[str]
-    """Model bucket."""
-    model_read_policy: pulumi.Input[str]
-    """IAM policy, as JSON, that reads the model's prefix: `ModelBucket.read_policy`."""
+    bucket_arn: pulumi.Input[str]
+    """ARN of the model bucket: `ModelBucket.bucket_arn`."""
+    bucket_key_arn: pulumi.Input[str]
+    """ARN of the KMS key that the bucket's objects are encrypted with: `ModelBucket.kms_key_arn`."""
     image: pulumi.Input[str]
     """Image of the runtime, by digest."""
     loader_image: pulumi.Input[str]
@@ -89,13 +90,15 @@ class InferenceService(pulumi.ComponentResource):
             launch=launch,
             image=args["image"],
             loader_image=args["loader_image"],
-            weights=pulumi.Output.concat("s3://", args["bucket_name"], "/", prefix),
+            weights=pulumi.Output.from_input(args["bucket_arn"]).apply(
+                lambda arn: f"s3://{arn.rpartition(':')[2]}/{prefix}"
+            ),
             replicas=_checks.whole("replicas", args.get("replicas", 1), low=1, high=1000),
             cpu_millicores=int(args.get("cpu_millicores", 2000)),
             memory_mib=int(args.get("memory_mib", 8192)),
             pool=args["pool"],
         )
-        association = self._identity(args)
+        association = self._identity(args, prefix)
         chart = kubernetes.helm.v4.Chart(
             name,
             chart=str(CHART),
@@ -113,7 +116,7 @@ class InferenceService(pulumi.ComponentResource):
     def _child(self, *depends_on: pulumi.Resource) -> pulumi.ResourceOptions:
         return pulumi.ResourceOptions(parent=self, depends_on=list(depends_on))
 
-    def _identity(self, args: InferenceServiceArgs) -> aws.eks.PodIdentityAssociation:
+    def _identity(self, args: InferenceServiceArgs, prefix: str) -> aws.eks.PodIdentityAssociation:
         role = aws.iam.Role(
             f"{self._name}-pods",
             description=f"Pods that serve {args['model']}",
@@ -121,7 +124,12 @@ class InferenceService(pulumi.ComponentResource):
             opts=self._child(),
         )
         policy = aws.iam.RolePolicy(
-            f"{self._name}-weights", role=role.name, policy=args["model_read_policy"], opts=self._child()
+            f"{self._name}-weights",
+            role=role.name,
+            policy=pulumi.Output.all(args["bucket_arn"], args["bucket_key_arn"]).apply(
+                lambda arns: _iam.model_read(arns[0], prefix, arns[1])
+            ),
+            opts=self._child(),
         )
         self.role_arn = role.arn
         return aws.eks.PodIdentityAssociation(
@@ -152,7 +160,17 @@ def _spec(args: InferenceServiceArgs) -> ServiceSpec:
 
 
 def weights_prefix(model: str, revision: str) -> str:
-    """Return where a model's revision lies in the model bucket."""
+    """Return where a model's revision lies in the model bucket.
+
+    Raises ValueError where either isn't one part of a key: the pods' role would read more than it says.
+    """
+    for field, value in (("model", model), ("revision", revision)):
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", value):
+            nearest = re.sub(r"[^A-Za-z0-9._-]+", "-", value).strip("._-") or "1"
+            raise ValueError(
+                f"{field}: {value!r} must be one part of a key, of letters, digits, dots, dashes and underscores;"
+                f" nearest valid value: {nearest}"
+            )
     return f"models/{model}/{revision}"
 
 

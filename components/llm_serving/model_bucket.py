@@ -74,20 +74,6 @@ class ModelBucket(pulumi.ComponentResource):
             }
         )
 
-    def read_policy(self, prefix: str) -> pulumi.Output[str]:
-        """Return the IAM policy, as JSON, that reads the objects under `prefix` and nothing else.
-
-        Raises ValueError for a prefix that is empty or has a slash at either end: it would grant more than it says.
-        """
-        if not prefix or prefix != prefix.strip("/"):
-            raise ValueError(
-                f"prefix: {prefix!r} must not be empty or begin or end with a slash;"
-                f" nearest valid value: {prefix.strip('/') or 'models'}"
-            )
-        return pulumi.Output.all(self.bucket_arn, self.kms_key_arn).apply(
-            lambda values: _iam.model_read(values[0], prefix, values[1])
-        )
-
     def _child(self, *depends_on: pulumi.Resource) -> pulumi.ResourceOptions:
         return pulumi.ResourceOptions(parent=self, depends_on=list(depends_on))
 

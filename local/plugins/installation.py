@@ -17,6 +17,7 @@ from local.errors import LocalError
 from local.paths import STATE, state
 from local.plugins.interpreter import required_plugins
 from local.plugins.language_host import EXECUTOR_VARIABLE
+from local.toolchain.tools import LANGUAGE_HOST_YAML, PULUMI_YAML_VERSION
 
 OWN_MODULES = {"aws": "local.plugins.aws", "eks": "local.plugins.eks"}
 """The plugins that are programs of this repository."""
@@ -57,6 +58,14 @@ def install() -> dict[str, str]:
         "PULUMI_SUPPRESS_NEO_LINK": "true",
         "PATH": f"{cli.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
     }
+
+
+def install_yaml() -> None:
+    """Adds the language host for programs in YAML. No command here needs it; a program that uses a plugin may."""
+    cli = toolchain.program("pulumi")
+    if not is_official(cli):
+        folder = state("pulumi", "home", "plugins") / f"language-yaml-{PULUMI_YAML_VERSION}"
+        _link(folder / LANGUAGE_HOST_YAML, toolchain.program(LANGUAGE_HOST_YAML))
 
 
 def require_aws() -> None:

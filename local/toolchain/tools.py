@@ -13,6 +13,8 @@ MODULES = Path(__file__).parent / "modules"
 KUBERNETES_VERSION = "v1.36.3"
 PULUMI_VERSION = "v3.274.1"
 """A program built from a module doesn't know its version unless it is told; others ask it."""
+PULUMI_YAML_VERSION = "v1.38.1"
+LANGUAGE_HOST_YAML = "pulumi-language-yaml"
 KUBERNETES_PROVIDER_VERSION = "4.34.2"
 """What the Kubernetes provider answers when asked for its version: that of the pulumi-kubernetes SDK."""
 
@@ -164,6 +166,13 @@ TOOLS = (
         seconds=31,
         disk_gb=0.6,
         fitting=Fitting(("--version",), _versions(r"3\.7\.\d+")),
+    ),
+    Module(
+        "pulumi-yaml",
+        {LANGUAGE_HOST_YAML: "github.com/pulumi/pulumi-yaml/cmd/pulumi-language-yaml"},
+        seconds=26,
+        disk_gb=0.1,
+        flags=f"-X github.com/pulumi/pulumi-yaml/pkg/version.Version={PULUMI_YAML_VERSION}",
     ),
     Module(
         "helm",

@@ -1,6 +1,7 @@
 """InferenceService: exact chart values from its limits, and a role that reads one model."""
 
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +15,8 @@ from llm_serving.runtimes import tgi
 from llm_serving.runtimes.launch import ServiceSpec
 from tests.recording import Recording, record
 
+BUCKET_ARN = "arn:aws:s3:::weights"
+KEY_ARN = "arn:aws:kms:us-east-1:123456789012:key/1"
 CHART = "kubernetes:helm.sh/v4:Chart"
 
 
@@ -24,8 +27,8 @@ def service(**args: Any) -> Recording:
         "model": "tiny",
         "revision": "1",
         "weight_gb": 10,
-        "bucket_name": "weights",
-        "model_read_policy": "{}",
+        "bucket_arn": BUCKET_ARN,
+        "bucket_key_arn": KEY_ARN,
         "image": "registry.example/tgi@sha256:1",
         "loader_image": "registry.example/model-loader@sha256:2",
         "pool": "l4",
@@ -136,7 +139,7 @@ def test_sharded_models_get_shared_memory() -> None:
 
 
 def test_identity() -> None:
-    made = service(model_read_policy='{"Statement": []}')
+    made = service()
     assert made.inputs("aws:eks/podIdentityAssociation:PodIdentityAssociation", "s-pods") == {
         "clusterName": "llm",
         "namespace": "llm-serving",
@@ -151,7 +154,41 @@ def test_identity() -> None:
             "Action": ["sts:AssumeRole", "sts:TagSession"],
         }
     ]
-    assert made.inputs("aws:iam/rolePolicy:RolePolicy", "s-weights")["policy"] == '{"Statement": []}'
+
+
+def test_the_role_reads_one_revision_and_nothing_else() -> None:
+    policy = json.loads(service().inputs("aws:iam/rolePolicy:RolePolicy", "s-weights")["policy"])
+    assert policy["Statement"] == [
+        {
+            "Sid": "ReadObjects",
+            "Effect": "Allow",
+            "Action": "s3:GetObject",
+            "Resource": f"{BUCKET_ARN}/models/tiny/1/*",
+        },
+        {
+            "Sid": "ListPrefix",
+            "Effect": "Allow",
+            "Action": "s3:ListBucket",
+            "Resource": BUCKET_ARN,
+            "Condition": {"StringLike": {"s3:prefix": ["models/tiny/1", "models/tiny/1/*"]}},
+        },
+        {
+            "Sid": "Decrypt",
+            "Effect": "Allow",
+            "Action": "kms:Decrypt",
+            "Resource": KEY_ARN,
+            "Condition": {"StringLike": {"kms:ViaService": "s3.*.amazonaws.com"}},
+        },
+    ]
+
+
+@pytest.mark.parametrize(
+    ("revision", "valid"), [("", "1"), ("/1", "1"), ("1/", "1"), ("a/b", "a-b"), ("*", "1"), ("../1", "1")]
+)
+def test_a_revision_that_would_grant_more_is_refused(revision: str, valid: str) -> None:
+    refusal = re.escape(f"revision: {revision!r} must be one part of a key")
+    with pytest.raises(ValueError, match=rf"{refusal}.*; nearest valid value: {re.escape(valid)}$"):
+        service(revision=revision)
 
 
 def test_outputs() -> None:

@@ -130,39 +130,6 @@ def test_given_key() -> None:
     assert made.outputs["m"] == {"bucketName": "m-bucket", "bucketArn": BUCKET_ARN, "kmsKeyArn": "arn:given"}
 
 
-def test_read_policy_reads_one_prefix() -> None:
-    policies: list[str] = []
-    record(lambda: ModelBucket("m", {}).read_policy("models/tiny/1").apply(policies.append))
-    assert json.loads(policies[0])["Statement"] == [
-        {
-            "Sid": "ReadObjects",
-            "Effect": "Allow",
-            "Action": "s3:GetObject",
-            "Resource": f"{BUCKET_ARN}/models/tiny/1/*",
-        },
-        {
-            "Sid": "ListPrefix",
-            "Effect": "Allow",
-            "Action": "s3:ListBucket",
-            "Resource": BUCKET_ARN,
-            "Condition": {"StringLike": {"s3:prefix": ["models/tiny/1", "models/tiny/1/*"]}},
-        },
-        {
-            "Sid": "Decrypt",
-            "Effect": "Allow",
-            "Action": "kms:Decrypt",
-            "Resource": KEY_ARN,
-            "Condition": {"StringLike": {"kms:ViaService": "s3.*.amazonaws.com"}},
-        },
-    ]
-
-
-@pytest.mark.parametrize(("prefix", "valid"), [("", "models"), ("/models", "models"), ("models/", "models")])
-def test_read_policy_refuses_prefixes_that_grant_more(prefix: str, valid: str) -> None:
-    with pytest.raises(ValueError, match=f"prefix: '{prefix}' must not be empty .*; nearest valid value: {valid}"):
-        record(lambda: ModelBucket("m", {}).read_policy(prefix))
-
-
 def test_refused_lifetime() -> None:
     with pytest.raises(ValueError, match=r"noncurrent_version_days: 0 days is outside 1 to 3650; nearest .*: 1"):
         bucket(noncurrent_version_days=0)

@@ -6,22 +6,19 @@ new one must be added to `aws_resources_program.py` before this passes.
 
 import ast
 import json
-import os
 import shutil
 import subprocess
 import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import Any
 
 import pulumi
 import pulumi_aws
 import pytest
 
-from local import paths, plugins
 from local.paths import ROOT
-from local.plugins import installation
 from tests.cloud_harness import Cloud
+from tests.program_harness import ProgramStack, variables
 
 pytestmark = pytest.mark.local
 
@@ -57,45 +54,6 @@ def used_types() -> Iterator[str]:
                     pass
 
 
-class Stack:
-    """The program's stack, on a cloud and with plugins of its own."""
-
-    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
-        self.folder = folder
-        self.environment = environment
-        self.said = ""
-
-    def run(self, *arguments: str) -> str:
-        process = subprocess.run(
-            ["pulumi", "--non-interactive", *arguments],
-            cwd=self.folder,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=600,
-        )
-        assert process.returncode == 0, process.stdout + process.stderr
-        assert "Traceback" not in process.stdout + process.stderr
-        return process.stdout
-
-    def differences(self) -> set[tuple[str, str]]:
-        """The type and property of everything that a preview would change."""
-        preview = json.loads(self.run("preview", "--json"))
-        return {
-            (step["urn"].split("::")[2].rpartition("$")[2], path.partition(".")[0].partition("[")[0])
-            for step in preview["steps"]
-            if step["op"] != "same"
-            for path in step.get("diffReasons") or [step["op"]]
-        }
-
-    def resources(self) -> list[dict[str, Any]]:
-        return json.loads(self.run("stack", "export"))["deployment"].get("resources", [])
-
-    def outputs(self) -> dict[str, Any]:
-        return json.loads(self.run("stack", "output", "--json", "--show-secrets"))
-
-
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Generator[Cloud]:
     cloud = Cloud(tmp_path_factory.mktemp("cloud"))
@@ -105,34 +63,44 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Generator[Cloud]:
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory, cloud: Cloud) -> Stack:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("program")
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (paths, installation):
-            patch.setattr(module, "STATE", folder / "state")
-        variables = plugins.install()
-    addresses: dict[str, str] = json.loads(cloud.call("__import__('json').dumps(cloud.environment())"))
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PULUMI_", "AWS_"))}
     (folder / "Pulumi.yaml").write_text("name: resources\nruntime: python\n")
     shutil.copy(PROGRAM, folder / "__main__.py")
-    stack = Stack(folder, {**kept, **addresses, **variables})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def stack(folder: Path, cloud: Cloud) -> ProgramStack:
+    stack = ProgramStack(folder, variables(folder / "state", cloud.variables()))
     stack.run("stack", "init", "test")
-    stack.said = stack.run("up", "--yes", "--skip-preview")
     return stack
 
 
-def test_every_type_that_the_project_uses_is_made(stack: Stack) -> None:
+@pytest.fixture(scope="module", autouse=True)
+def said(stack: ProgramStack) -> str:
+    """What the engine said when it made everything."""
+    return stack.up()
+
+
+def changes(stack: ProgramStack) -> set[tuple[str, str]]:
+    """The type and property of everything that a preview would change, but for what is known."""
+    found = {(kind, path.partition(".")[0].partition("[")[0]) for kind, path in stack.differences()}
+    return found - KEPT_OTHERWISE
+
+
+def test_every_type_that_the_project_uses_is_made(stack: ProgramStack, said: str) -> None:
     made = {resource["type"] for resource in stack.resources()}
     assert set(used_types()) - made == set()
 
 
-def test_what_has_no_effect_is_told(stack: Stack) -> None:
-    summary = stack.said.partition("Diagnostics:")[2]
+def test_what_has_no_effect_is_told(said: str) -> None:
+    summary = said.partition("Diagnostics:")[2]
     told = {line.split("warning: ")[1].split()[0] for line in summary.splitlines() if "warning: " in line}
     assert told == NO_EFFECT
 
 
-def test_outputs_have_the_sdks_shape(stack: Stack) -> None:
+def test_outputs_have_the_sdks_shape(stack: ProgramStack) -> None:
     outputs = stack.outputs()
     assert outputs["account"] == "000000000000"
     assert (outputs["region"], outputs["vpcRegion"], outputs["partition"]) == ("us-east-1", "us-east-1", "aws")
@@ -144,21 +112,21 @@ def test_outputs_have_the_sdks_shape(stack: Stack) -> None:
     assert len(outputs["apiKey"]) >= 20
 
 
-def test_names_keep_to_the_rules_of_aws(stack: Stack) -> None:
+def test_names_keep_to_the_rules_of_aws(stack: ProgramStack) -> None:
     outputs = stack.outputs()
     assert outputs["bucket"].startswith("models-")
     assert len(outputs["balancer"]) == 32
 
 
-def test_secrets_are_not_in_the_state(stack: Stack) -> None:
+def test_secrets_are_not_in_the_state(stack: ProgramStack) -> None:
     assert "canary-" not in stack.run("stack", "export")
 
 
-def test_nothing_differs_afterwards(stack: Stack) -> None:
-    assert stack.differences() - KEPT_OTHERWISE == set()
+def test_nothing_differs_afterwards(stack: ProgramStack) -> None:
+    assert changes(stack) == set()
 
 
-def test_a_change_touches_what_it_is_about(stack: Stack) -> None:
+def test_a_change_touches_what_it_is_about(stack: ProgramStack) -> None:
     stack.run("config", "set", "nodes", "2")
     group = next(each["urn"] for each in stack.resources() if each["type"] == "aws:eks/nodeGroup:NodeGroup")
     preview = json.loads(stack.run("preview", "--json", "--target", group))
@@ -168,15 +136,15 @@ def test_a_change_touches_what_it_is_about(stack: Stack) -> None:
     assert stack.outputs()["nodes"] == 2
 
 
-def test_nothing_differs_after_a_refresh(stack: Stack) -> None:
+def test_nothing_differs_after_a_refresh(stack: ProgramStack) -> None:
     stack.run("refresh", "--yes", "--skip-preview")
-    assert stack.differences() - KEPT_OTHERWISE == set()
+    assert changes(stack) == set()
 
 
-def test_a_resource_can_be_imported(stack: Stack, tmp_path: Path) -> None:
+def test_a_resource_can_be_imported(stack: ProgramStack, tmp_path: Path) -> None:
     (tmp_path / "Pulumi.yaml").write_text("name: imported\nruntime: python\nconfig: {'aws:region': us-east-1}\n")
     (tmp_path / "__main__.py").touch()
-    other = Stack(tmp_path, stack.environment)
+    other = ProgramStack(tmp_path, stack.environment)
     other.run("stack", "init", "test")
     text = other.run("import", "aws:ec2/vpc:Vpc", "net", stack.outputs()["vpcId"], "--yes", "--protect=false")
     assert "warning" not in text
@@ -185,9 +153,8 @@ def test_a_resource_can_be_imported(stack: Stack, tmp_path: Path) -> None:
     assert imported["inputs"]["enableDnsHostnames"] is True
 
 
-def test_everything_is_deleted(stack: Stack, cloud: Cloud) -> None:
-    stack.run("destroy", "--yes", "--skip-preview")
-    assert stack.resources() == []
+def test_everything_is_deleted(stack: ProgramStack, cloud: Cloud) -> None:
+    stack.destroy()
     assert cloud.client("s3").list_buckets()["Buckets"] == []
     assert cloud.client("eks").list_clusters()["clusters"] == []
     assert cloud.client("elbv2").describe_load_balancers()["LoadBalancers"] == []
@@ -195,7 +162,7 @@ def test_everything_is_deleted(stack: Stack, cloud: Cloud) -> None:
     assert [vpc for vpc in cloud.client("ec2").describe_vpcs()["Vpcs"] if not vpc["IsDefault"]] == []
 
 
-def test_no_process_of_a_plugin_is_left(stack: Stack) -> None:
+def test_no_process_of_a_plugin_is_left(stack: ProgramStack) -> None:
     """Not even of one whose engine was killed."""
     process = subprocess.Popen(
         ["pulumi", "--non-interactive", "preview"],

@@ -1,58 +1,20 @@
 """The `Logging` component on the real engine and the local cloud: made, read back without a difference, deleted."""
 
 import json
-import os
 import shutil
-import subprocess
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from local import paths, plugins
-from local.plugins import installation
 from tests.cloud_harness import Cloud, network, role
+from tests.program_harness import ProgramStack, variables
 
 pytestmark = pytest.mark.local
 
 CLUSTER = "logged"
 DOMAIN = "arn:aws:es:us-east-1:000000000000:domain/logs"
 PROGRAM = Path(__file__).with_name("logging_program.py")
-
-
-class Stack:
-    """The program's stack, on a cloud and with plugins of its own."""
-
-    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
-        self._folder = folder
-        self._environment = environment
-
-    def run(self, *arguments: str) -> str:
-        process = subprocess.run(
-            ["pulumi", "--non-interactive", *arguments],
-            cwd=self._folder,
-            env=self._environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=300,
-        )
-        assert process.returncode == 0, process.stdout + process.stderr
-        return process.stdout
-
-    def differences(self) -> set[tuple[str, str]]:
-        """The type of everything that a preview would change, and what about it."""
-        return {
-            (step["urn"].split("::")[2].rpartition("$")[2], reason)
-            for step in json.loads(self.run("preview", "--json"))["steps"]
-            if step["op"] != "same"
-            for reason in step.get("diffReasons") or [step["op"]]
-        }
-
-    def resources(self) -> list[dict[str, Any]]:
-        """What the state holds."""
-        return json.loads(self.run("stack", "export"))["deployment"].get("resources", [])
 
 
 @pytest.fixture(scope="module")
@@ -73,23 +35,17 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Generator[Cloud]:
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory, cloud: Cloud) -> Stack:
+def stack(tmp_path_factory: pytest.TempPathFactory, cloud: Cloud) -> ProgramStack:
     folder = tmp_path_factory.mktemp("program")
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (paths, installation):
-            patch.setattr(module, "STATE", folder / "state")
-        variables = plugins.install()
-    addresses: dict[str, str] = json.loads(cloud.call("__import__('json').dumps(cloud.environment())"))
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PULUMI_", "AWS_"))}
     (folder / "Pulumi.yaml").write_text("name: logged\nruntime: python\n")
     shutil.copy(PROGRAM, folder / "__main__.py")
-    stack = Stack(folder, {**kept, **addresses, **variables})
+    stack = ProgramStack(folder, variables(folder / "state", cloud.variables()))
     stack.run("stack", "init", "test")
-    stack.run("up", "--yes", "--skip-preview")
+    stack.up()
     return stack
 
 
-def test_the_cloud_has_it(stack: Stack, cloud: Cloud) -> None:
+def test_the_cloud_has_it(stack: ProgramStack, cloud: Cloud) -> None:
     logs = cloud.client("logs")
     groups = logs.describe_log_groups(logGroupNamePrefix="/aws/containerinsights/")["logGroups"]
     assert [group["logGroupName"].rpartition("/")[2] for group in groups] == [
@@ -112,7 +68,7 @@ def test_the_cloud_has_it(stack: Stack, cloud: Cloud) -> None:
     assert "kinesis_firehose" in configuration["containerLogs"]["fluentBit"]["config"]["extraFiles"]["open-search.conf"]
 
 
-def test_the_stream_leads_to_the_domain(stack: Stack, cloud: Cloud) -> None:
+def test_the_stream_leads_to_the_domain(stack: ProgramStack, cloud: Cloud) -> None:
     firehose = cloud.client("firehose")
     (name,) = firehose.list_delivery_streams()["DeliveryStreamNames"]
     described = firehose.describe_delivery_stream(DeliveryStreamName=name)["DeliveryStreamDescription"]
@@ -121,7 +77,7 @@ def test_the_stream_leads_to_the_domain(stack: Stack, cloud: Cloud) -> None:
     assert (target["DomainARN"], target["S3BackupMode"]) == (DOMAIN, "FailedDocumentsOnly")
 
 
-def test_its_pods_may_write_and_nothing_else(stack: Stack, cloud: Cloud) -> None:
+def test_its_pods_may_write_and_nothing_else(stack: ProgramStack, cloud: Cloud) -> None:
     """As IAM evaluates the policies that the engine made, not as we wrote them down."""
     iam = cloud.client("iam")
     (agent,) = (each for each in iam.list_roles()["Roles"] if each["RoleName"].startswith("logging-pods"))
@@ -146,18 +102,17 @@ def test_its_pods_may_write_and_nothing_else(stack: Stack, cloud: Cloud) -> None
         assert decision(action, resource) == "implicitDeny", action
 
 
-def test_nothing_differs_afterwards(stack: Stack) -> None:
+def test_nothing_differs_afterwards(stack: ProgramStack) -> None:
     assert stack.differences() == set()
 
 
-def test_nothing_differs_after_a_refresh(stack: Stack) -> None:
+def test_nothing_differs_after_a_refresh(stack: ProgramStack) -> None:
     stack.run("refresh", "--yes", "--skip-preview")
     assert stack.differences() == set()
 
 
-def test_everything_is_deleted(stack: Stack, cloud: Cloud) -> None:
-    stack.run("destroy", "--yes", "--skip-preview")
-    assert stack.resources() == []
+def test_everything_is_deleted(stack: ProgramStack, cloud: Cloud) -> None:
+    stack.destroy()
     logs = cloud.client("logs")
     assert logs.describe_query_definitions()["queryDefinitions"] == []
     left = {group["logGroupName"] for group in logs.describe_log_groups()["logGroups"]}
