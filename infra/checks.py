@@ -12,6 +12,7 @@ from llm_serving.capacity import checks, cloud, model_config
 from llm_serving.capacity.findings import Finding
 from llm_serving.capacity.model_shape import ModelShape
 from llm_serving.capacity.stack import Cache, Pool, Service, Stack
+from llm_serving.runtimes import RUNTIMES
 
 ROOT = Path(__file__).resolve().parent.parent
 """The project's folder, which paths of models are relative to."""
@@ -65,6 +66,7 @@ def _pool(name: str, pool: SystemPoolSettings | GpuPoolSettings, *, gpu: bool) -
 def _service(name: str, model: ModelSettings, base: Path) -> Service:
     reference = model.model or name
     shape, problem = _shape(reference, base)
+    launch = RUNTIMES[model.runtime].launch(model.spec(name))
     return Service(
         name=name,
         model=shape,
@@ -85,6 +87,9 @@ def _service(name: str, model: ModelSettings, base: Path) -> Service:
         kv_cache_dtype=model.kv_cache_dtype,
         gpu_memory_utilization=model.gpu_memory_utilization,
         max_batch_prefill_tokens=model.max_batch_prefill_tokens,
+        streams_weights=launch.streams_weights,
+        cache_mib=launch.cache_mib,
+        startup_seconds=launch.startup_seconds,
         expected_concurrency=model.expected_concurrency,
         mean_total_tokens=model.mean_total_tokens,
         model_named=model.model is not None,

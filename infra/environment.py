@@ -174,7 +174,7 @@ class Environment:
             "weight_gb": model.weight_gb,
             "bucket_arn": self._bucket.bucket_arn,
             "bucket_key_arn": self._bucket.kms_key_arn,
-            "image": self._image(RUNTIMES[model.runtime].repository, self._settings.images.tgi),
+            "image": self._runtime_image(model.runtime),
             "loader_image": self._image("model-loader", self._settings.images.model_loader),
             "pool": model.pool,
             "runtime": model.runtime,
@@ -185,7 +185,10 @@ class Environment:
             "max_concurrent_requests": model.max_concurrent_requests,
             "cpu_millicores": model.cpu_millicores,
             "memory_mib": model.memory_mib,
+            "engine": model.engine,
         }
+        if model.weights is not None:
+            args["weights"] = model.weights
         if model.dtype is not None:
             args["dtype"] = model.dtype
         if model.quantization is not None:
@@ -311,6 +314,12 @@ class Environment:
     def _in_cluster_options(self, *depends_on: pulumi.Resource) -> pulumi.ResourceOptions:
         """Return options of what runs in the cluster: made after its nodes and add-ons, and so deleted before them."""
         return pulumi.ResourceOptions(providers=[self._aws, self._kubernetes], depends_on=[self._cluster, *depends_on])
+
+    def _runtime_image(self, runtime: str) -> pulumi.Output[str]:
+        image = self._settings.images.of_runtime(runtime)
+        if image is None:
+            raise ValueError(f"images.{runtime}: is missing")
+        return self._image(RUNTIMES[runtime].repository, image)
 
     def _image(self, repository: str, image: ImageSettings) -> pulumi.Output[str]:
         """Return an image of this account's registry by digest, looking its tag up where it has one."""

@@ -63,21 +63,30 @@ def inference_service(
     pool: str,
 ) -> dict[str, Any]:
     """Return the values of charts/inference-service."""
-    fetch_seconds = WEIGHTS_SECONDS + transfer_seconds(spec.weight_gb)
+    copies = not launch.streams_weights
+    fetch_seconds = WEIGHTS_SECONDS + (transfer_seconds(spec.weight_gb) if copies else 0)
     shared_mib = SHARED_MEMORY_MIB_PER_GPU * spec.gpus if spec.gpus > 1 else 0
     return {
         "image": image,
-        "loader": {"image": loader_image, "source": weights, "timeoutSeconds": WEIGHTS_SECONDS},
+        "loader": {
+            "image": loader_image,
+            "source": weights,
+            "copies": copies,
+            "timeoutSeconds": WEIGHTS_SECONDS,
+        },
         "replicas": replicas,
         "args": launch.args,
         "env": launch.env,
+        "files": launch.files,
         "healthPath": launch.health_path,
         "startupSeconds": launch.startup_seconds,
+        "preStopSeconds": launch.pre_stop_seconds,
         "terminationGracePeriodSeconds": launch.grace_seconds,
         "progressDeadlineSeconds": PULL_SECONDS + fetch_seconds + launch.startup_seconds,
         "gpus": spec.gpus,
         "sharedMemoryMib": shared_mib,
-        "modelVolumeMib": volume_mib(spec.weight_gb),
+        "modelVolumeMib": volume_mib(spec.weight_gb) if copies else 0,
+        "cacheVolumeMib": launch.cache_mib,
         # What is written to /dev/shm counts as the container's memory.
         "resources": _resources(cpu_millicores, memory_mib + shared_mib),
         "nodeSelector": {taints.POOL_LABEL: pool},

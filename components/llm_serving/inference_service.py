@@ -1,4 +1,4 @@
-"""One model behind one address in the cluster: pods of its runtime that fetch their weights from the model bucket."""
+"""One model behind one address in the cluster: pods of its runtime, with weights from the model bucket."""
 
 import re
 from pathlib import Path
@@ -9,8 +9,8 @@ import pulumi_aws as aws
 import pulumi_kubernetes as kubernetes
 
 from llm_serving import _checks, _iam, _values
-from llm_serving.runtimes import RUNTIMES
-from llm_serving.runtimes.launch import PORT, ServiceSpec
+from llm_serving.runtimes import RUNTIMES, tensorrt_llm
+from llm_serving.runtimes.launch import PORT, ServiceSpec, refuse
 
 CHART = Path(__file__).parent / "charts" / "inference-service"
 
@@ -64,6 +64,13 @@ class InferenceServiceArgs(TypedDict):
     """Fraction of each GPU's memory that the runtime may use. Default: the runtime's own."""
     max_batch_prefill_tokens: NotRequired[int]
     """Prompt tokens that are read in one step. Default: the runtime's own."""
+    weights: NotRequired[str]
+    """`copy` has the loader copy and verify the weights first; `stream` has vLLM read them from the bucket itself.
+    Default: stream for vllm, copy for the others."""
+    engine: NotRequired[bool]
+    """Whether the revision is an engine that TensorRT-LLM has built, rather than a checkpoint. Default: false."""
+    gpu_architecture: NotRequired[str]
+    """Architecture of the pool's GPUs, as in sm90, that an engine's revision must be for."""
 
 
 class InferenceService(pulumi.ComponentResource):
@@ -84,6 +91,8 @@ class InferenceService(pulumi.ComponentResource):
         runtime = RUNTIMES[_checks.one_of("runtime", args.get("runtime", "tgi"), RUNTIMES)]
         spec = _spec(args)
         launch = runtime.launch(spec)
+        if "gpu_architecture" in args:
+            refuse(tensorrt_llm.engine_problems(spec, args["revision"], {args["gpu_architecture"]}))
         prefix = weights_prefix(args["model"], args["revision"])
         values = _values.inference_service(
             spec=spec,
@@ -156,6 +165,8 @@ def _spec(args: InferenceServiceArgs) -> ServiceSpec:
         kv_cache_dtype=args.get("kv_cache_dtype"),
         gpu_memory_utilization=args.get("gpu_memory_utilization"),
         max_batch_prefill_tokens=None if prefill is None else int(prefill),
+        weights=args.get("weights"),
+        engine=args.get("engine", False),
     )
 
 

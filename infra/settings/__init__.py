@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
+from pydantic.alias_generators import to_camel
 
 from infra import plain_secrets
 from infra.problems import SettingsError, describe
@@ -24,6 +25,7 @@ from infra.settings.monitoring import MonitoringSettings
 from infra.settings.network import AwsSettings, NetworkSettings
 from infra.settings.storage import CacheSettings, ModelBucketSettings
 from llm_serving import _checks, _cidr
+from llm_serving.runtimes import RUNTIMES
 
 NAMESPACE = "llm-serving"
 ZONE_LETTERS = "abcdef"
@@ -88,6 +90,22 @@ class Settings(Section):
                 pools = list(self.cluster.gpu_pools)
                 near = _checks.nearest(model.pool, pools) if pools else "none: cluster.gpuPools is empty"
                 yield f"models.{name}.pool: {model.pool!r} is no pool of cluster.gpuPools; nearest valid value: {near}"
+            else:
+                architectures = self.cluster.gpu_pools[model.pool].architectures()
+                yield from (f"models.{name}.{problem}" for problem in model.engine_problems(architectures))
+        yield from self._image_problems()
+
+    def _image_problems(self) -> Iterator[str]:
+        by_runtime: dict[str, list[str]] = {}
+        for name, model in self.models.items():
+            by_runtime.setdefault(model.runtime, []).append(name)
+        for runtime, models in by_runtime.items():
+            if self.images.of_runtime(runtime) is None:
+                key = to_camel(runtime.replace("-", "_"))
+                yield (
+                    f"images.{key}: is missing, and {runtime} serves {', '.join(models)};"
+                    f" nearest valid value: tag: {RUNTIMES[runtime].version}"
+                )
 
 
 def load(config: Mapping[str, str]) -> Settings:

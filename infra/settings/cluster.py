@@ -7,6 +7,7 @@ from pydantic import Field
 
 from infra.section import Section, checked, named, problem_of
 from llm_serving import _checks, _cidr, _node_groups, taints
+from llm_serving.capacity import catalog
 
 
 class PoolSettings(Section):
@@ -59,6 +60,12 @@ class GpuPoolSettings(PoolSettings):
         yield from self.sizes()
         for instance_type in self.instance_types:
             yield from problem_of(_node_groups.check_gpu_instance_type, "instanceTypes", instance_type)
+
+    def architectures(self) -> set[str]:
+        """Return the architectures of the pool's GPUs that the catalog knows, as CUDA names them: sm90."""
+        known = catalog.instances()
+        found = (known[each].gpu.compute_capability for each in self.instance_types if each in known)
+        return {f"sm{major}{minor}" for major, minor in found}
 
 
 class AccessEntrySettings(Section):

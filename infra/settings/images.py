@@ -25,15 +25,24 @@ class ImageSettings(Section):
 
 
 class ImagesSettings(Section):
-    """Which build of each image to run. Repositories: llm-gateway, model-loader, tgi, dcgm-exporter, device-plugin."""
+    """Which build of each image to run. Repositories are named like the keys, as in llm-gateway."""
 
     llm_gateway: ImageSettings
     """The LLM gateway."""
     model_loader: ImageSettings
     """The init container that fetches a model's weights."""
-    tgi: ImageSettings
-    """Text Generation Inference."""
+    tgi: ImageSettings | None = None
+    """Text Generation Inference; required where a model is served by it."""
+    vllm: ImageSettings | None = None
+    """vLLM; required where a model is served by it."""
+    tensorrt_llm: ImageSettings | None = None
+    """TensorRT-LLM; required where a model is served by it."""
     dcgm_exporter: ImageSettings
     """NVIDIA's DCGM exporter, a copy of nvcr.io/nvidia/k8s/dcgm-exporter."""
     device_plugin: ImageSettings | None = None
     """NVIDIA's device plugin, a copy of nvcr.io/nvidia/k8s-device-plugin, for pools whose image has none: AL2023's."""
+
+    def of_runtime(self, runtime: str) -> ImageSettings | None:
+        """Return the image of a runtime, by the name that a model's settings give."""
+        images = {"tgi": self.tgi, "vllm": self.vllm, "tensorrt-llm": self.tensorrt_llm}
+        return images[runtime]

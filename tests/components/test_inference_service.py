@@ -58,6 +58,7 @@ def test_chart_values() -> None:
         "loader": {
             "image": "registry.example/model-loader@sha256:2",
             "source": "s3://weights/models/tiny/1",
+            "copies": True,
             "timeoutSeconds": 600,
         },
         "replicas": 2,
@@ -73,19 +74,60 @@ def test_chart_values() -> None:
             "--json-output",
         ],
         "env": {"HF_HUB_OFFLINE": "1"},
+        "files": {},
         "healthPath": "/health",
         # 10 GB through 125 MB/s, three times over, and the warm-up.
         "startupSeconds": 240 + 120,
+        "preStopSeconds": 5,
         "terminationGracePeriodSeconds": 120,
         "progressDeadlineSeconds": 900 + 600 + 240 + 360,
         "gpus": 1,
         "sharedMemoryMib": 0,
         "modelVolumeMib": 11985,
+        "cacheVolumeMib": 0,
         "resources": {"requests": {"cpu": "250m", "memory": "512Mi"}, "limits": {"memory": "512Mi"}},
         "nodeSelector": {"llm-serving/pool": "l4"},
         "tolerations": [{"key": "nvidia.com/gpu", "operator": "Equal", "value": "present", "effect": "NoSchedule"}],
     }
     assert "s-pods" in chart.depends_on
+
+
+def test_vllm_streams_its_weights() -> None:
+    values = service(runtime="vllm").inputs(CHART, "s")["values"]
+    assert values["args"][0] == "$(WEIGHTS_URL)"
+    assert values["loader"]["copies"] is False
+    assert values["loader"]["source"] == "s3://weights/models/tiny/1"
+    assert (values["modelVolumeMib"], values["cacheVolumeMib"]) == (0, 4096)
+    # 10 GB through 125 MB/s, three times over, once: nothing is copied first.
+    assert values["startupSeconds"] == 600 + 240
+    assert values["progressDeadlineSeconds"] == 900 + 600 + 840
+
+
+def test_vllm_copies_its_weights_where_it_is_told_to() -> None:
+    values = service(runtime="vllm", weights="copy").inputs(CHART, "s")["values"]
+    assert values["args"][0] == "/models/tiny"
+    assert values["loader"]["copies"] is True
+    assert values["modelVolumeMib"] == 11985
+    assert values["progressDeadlineSeconds"] == 900 + 600 + 240 + 840
+
+
+def test_tensorrt_llm_goes_on_serving_while_it_drains() -> None:
+    values = service(runtime="tensorrt-llm").inputs(CHART, "s")["values"]
+    assert (values["preStopSeconds"], values["terminationGracePeriodSeconds"]) == (90, 120)
+    assert json.loads(values["files"]["trtllm.yaml"])["return_perf_metrics"] is True
+    assert values["args"][-2:] == ["--config", "/etc/runtime/trtllm.yaml"]
+
+
+def test_an_engine_that_is_built_for_the_pools_gpus() -> None:
+    values = service(
+        runtime="tensorrt-llm",
+        engine=True,
+        dtype="bfloat16",
+        gpu_architecture="sm90",
+        revision="6f6073b-sm90-1.2.1-tp1-bfloat16",
+    ).inputs(CHART, "s")["values"]
+    assert values["args"][values["args"].index("--backend") + 1] == "tensorrt"
+    assert values["loader"]["source"].endswith("/models/tiny/6f6073b-sm90-1.2.1-tp1-bfloat16")
 
 
 def test_what_a_service_sets_reaches_the_launcher() -> None:
@@ -201,7 +243,16 @@ def test_outputs() -> None:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ({"runtime": "tgl"}, "runtime: 'tgl' is not one of tgi; nearest valid value: tgi"),
+        ({"runtime": "tgl"}, "runtime: 'tgl' is not one of tgi, vllm, tensorrt-llm; nearest valid value: tgi"),
+        ({"weights": "stream"}, "tiny.weights: TGI reads no weights from S3; nearest valid value: copy"),
+        ({"engine": True}, "tiny.engine: TGI runs checkpoints only; nearest valid value: false"),
+        (
+            {"runtime": "tensorrt-llm", "engine": True, "dtype": "bfloat16", "gpu_architecture": "sm90", "gpus": 4},
+            (
+                "tiny.revision: '1' doesn't name an engine for sm90-1.2.1-tp4-bfloat16;"
+                " nearest valid value: 1-sm90-1.2.1-tp4-bfloat16"
+            ),
+        ),
         ({"gpus": 9}, "gpus: 9 is outside 1 to 8; nearest valid value: 8"),
         ({"dtype": "half"}, "tiny.dtype: 'half' is not one of float16, bfloat16; nearest valid value: float16"),
         (

@@ -3,10 +3,13 @@
 The first rows are in `test_settings.py`; these are the rest.
 """
 
+from typing import Any
+
 import pytest
 
 from tests.unit.test_settings import BROKEN as FIRST
-from tests.unit.test_settings import MODEL, REMOVE, changed, problems
+from tests.unit.test_settings import MODEL, REMOVE, changed, loaded, problems
+from tests.unit.test_settings import values as stack_values
 
 LEAST = 60
 NAME = "is no name of up to 40 lower-case letters, digits and dashes that begins with a letter"
@@ -22,7 +25,11 @@ POOL = {"instanceTypes": ["g6.xlarge"], "minSize": 0, "desiredSize": 0, "maxSize
 BROKEN: list[tuple[str, object, str]] = [
     # keys
     ("apiKey", "x", "apiKey: unknown key; nearest known key: apiGateway"),
-    ("images.vllm.tags", "1", "images.vllm: unknown key; nearest known key: llmGateway"),
+    ("images.sglang.tags", "1", "images.sglang: unknown key; nearest known key: llmGateway"),
+    ("images.vllm.tags", "1", "images.vllm.tags: unknown key; nearest known key: tag"),
+    ("images.vllm", {}, "images.vllm.tag: set exactly one of tag and digest"),
+    ("images.tgi", REMOVE,
+     "images.tgi: is missing, and tgi serves smollm2-135m; nearest valid value: tag: 3.3.7"),
     ("images.llmGateway", REMOVE, "images.llmGateway: is missing; it has no default"),
     ("cache.nodeType", REMOVE, "cache.nodeType: is missing; it has no default"),
     ("cluster.systemPool", REMOVE, "cluster.systemPool: is missing; it has no default"),
@@ -154,6 +161,87 @@ BROKEN: list[tuple[str, object, str]] = [
 )
 def test_broken(path: str, value: object, message: str) -> None:
     assert problems(changed(path, value)) == [f"llm-serving:{message}"]
+
+
+VLLM = {"runtime": "vllm"}
+TRTLLM = {"runtime": "tensorrt-llm"}
+ENGINE = {**TRTLLM, "engine": True, "dtype": "bfloat16", "gpus": 2}
+DTYPES = "auto, half, float16, bfloat16, float, float32"
+
+OF_RUNTIMES: list[tuple[dict[str, object], str]] = [
+    ({**VLLM, "dtype": "bf16"}, f"dtype: 'bf16' is not one of {DTYPES}; nearest valid value: bfloat16"),
+    ({**VLLM, "quantization": "bitsandbytes"}, "quantization: 'bitsandbytes' is not one of "),
+    ({**VLLM, "quantization": "fbgemm_fp8"}, "quantization: 'fbgemm_fp8' is not one of "),
+    ({**VLLM, "kvCacheDtype": "fp8_e4m3fn"}, "kvCacheDtype: 'fp8_e4m3fn' is not one of "),
+    ({**VLLM, "gpuMemoryUtilization": 1.1},
+     "gpuMemoryUtilization: 1.1 is outside 0.01 to 1, all of it; nearest valid value: 1"),
+    ({**VLLM, "maxTotalTokens": 1024},
+     "maxTotalTokens: 1024 leaves no room for an answer after maxInputTokens 1024; nearest valid value: 1025"),
+    ({**VLLM, "maxBatchPrefillTokens": 32},
+     ("maxBatchPrefillTokens: 32 tokens of a step are fewer than the maxConcurrentRequests of 64;"
+      " nearest valid value: 64")),
+    ({**VLLM, "maxConcurrentRequests": 4000},
+     ("maxBatchPrefillTokens: 2048 tokens of a step are fewer than the maxConcurrentRequests of 4000;"
+      " nearest valid value: 4000")),
+    ({**VLLM, "weights": "mount"}, "weights: 'mount' is not one of copy, stream; nearest valid value: copy"),
+    ({**VLLM, "engine": True}, "engine: vLLM runs checkpoints only; nearest valid value: false"),
+    ({"weights": "stream"}, "weights: TGI reads no weights from S3; nearest valid value: copy"),
+    ({"engine": True}, "engine: TGI runs checkpoints only; nearest valid value: false"),
+    ({**TRTLLM, "weights": "stream"}, "weights: TensorRT-LLM reads no weights from S3; nearest valid value: copy"),
+    ({**TRTLLM, "dtype": "half"},
+     "dtype: 'half' is not one of auto, float16, bfloat16, float32; nearest valid value: auto"),
+    ({**TRTLLM, "quantization": "eetq"}, "quantization: 'eetq' is not one of awq, fp8, gptq, mxfp4, nvfp4; "),
+    ({**TRTLLM, "kvCacheDtype": "fp8_e5m2"},
+     "kvCacheDtype: 'fp8_e5m2' is not one of auto, fp8, nvfp4; nearest valid value: fp8"),
+    ({**TRTLLM, "gpuMemoryUtilization": 0.0},
+     "gpuMemoryUtilization: 0 is outside 0.01 to 1, all that weights leave; nearest valid value: 0.01"),
+    (ENGINE,
+     ("revision: '1' doesn't name an engine for sm89-1.2.1-tp2-bfloat16;"
+      " nearest valid value: 1-sm89-1.2.1-tp2-bfloat16")),
+    ({**ENGINE, "revision": "1-sm90-1.2.1-tp2-bfloat16"}, "revision: '1-sm90-1.2.1-tp2-bfloat16' doesn't name an "),
+    ({**ENGINE, "dtype": "auto"},
+     "dtype: a built engine has one type, which its revision names; nearest valid value: bfloat16"),
+]  # fmt: skip
+"""What each runtime would refuse when it starts, in the settings of the local stack's model."""
+
+
+def served(values: dict[str, object], *images: str) -> dict[str, Any]:
+    settings = changed("images", {**stack_values()["images"], **{image: {"tag": "1"} for image in images}})
+    settings["models"]["smollm2-135m"] |= values
+    return settings
+
+
+@pytest.mark.parametrize(("values", "message"), OF_RUNTIMES, ids=[str(values)[:70] for values, _ in OF_RUNTIMES])
+def test_what_a_runtime_would_refuse(values: dict[str, object], message: str) -> None:
+    (problem,) = problems(served(values, "vllm", "tensorrtLlm"))
+    assert problem.startswith(f"llm-serving:{MODEL}.{message}")
+    assert "; nearest valid value: " in problem
+
+
+def test_a_runtime_whose_image_is_not_named() -> None:
+    assert problems(served(VLLM)) == [
+        "llm-serving:images.vllm: is missing, and vllm serves smollm2-135m; nearest valid value: tag: 0.33.0"
+    ]
+    (problem,) = problems(served(TRTLLM, "vllm"))
+    assert problem == (
+        "llm-serving:images.tensorrtLlm: is missing, and tensorrt-llm serves smollm2-135m;"
+        " nearest valid value: tag: 1.2.1"
+    )
+
+
+def test_an_image_that_serves_nothing_may_be_named_or_not() -> None:
+    settings = served({**VLLM, "dtype": "half"}, "vllm", "tensorrtLlm")
+    del settings["images"]["tgi"]
+    assert loaded(settings).models["smollm2-135m"].runtime == "vllm"
+
+
+def test_an_engine_in_a_pool_of_more_than_one_kind_of_gpu() -> None:
+    settings = served({**ENGINE, "revision": "1-sm89-1.2.1-tp2-bfloat16"}, "tensorrtLlm")
+    assert loaded(settings).models["smollm2-135m"].engine
+    settings["cluster"]["gpuPools"]["l4"]["instanceTypes"] = ["g6.xlarge", "g5.xlarge"]
+    assert problems(settings) == [
+        f"llm-serving:{MODEL}.engine: an engine is for one kind of GPU, and those of the pool are sm86, sm89"
+    ]
 
 
 def test_there_are_enough_and_each_is_there_once() -> None:

@@ -1,7 +1,7 @@
 """Whether a node's disk and a pod's start-up budget are enough for images and weights.
 
 What the chart does is taken as it is: weights go into a volume of `launch.volume_mib`, which counts as the pod's
-ephemeral storage, and a pod may take `launch.startup_seconds` to start.
+ephemeral storage, unless the runtime reads them from the bucket itself; a pod may take its runtime's time to start.
 """
 
 import math
@@ -86,12 +86,12 @@ def _weights(service: Service) -> Iterator[Finding]:
     nearest = min(sizes, key=lambda size: abs(size - stated))
     if abs(nearest - stated) > TOLERANCE * nearest + FILES_GB * GB:
         right = f"{nearest / GB:.1f}"
-        overflows = nearest > launch.volume_mib(service.weight_gb) * MIB
+        overflows = not service.streams_weights and nearest > launch.volume_mib(service.weight_gb) * MIB
         what = "is less than" if nearest > stated else "is more than"
         effect = (
             f"the volume of {launch.volume_mib(service.weight_gb)} MiB that follows from it doesn't hold them"
             if overflows
-            else "disk and start-up budgets follow from it"
+            else f"{'' if service.streams_weights else 'disk and '}start-up budgets follow from it"
         )
         yield Finding(
             WEIGHT_SIZE.code,
@@ -101,7 +101,7 @@ def _weights(service: Service) -> Iterator[Finding]:
             f" nearest valid value: {right}",
             (right,),
         )
-    budget = launch.startup_seconds(service.weight_gb)
+    budget = service.startup_seconds or launch.startup_seconds(service.weight_gb)
     seconds = math.ceil(min(sizes) / launch.DISK_BYTES_PER_SECOND)
     if seconds > budget:
         yield Finding(
@@ -162,5 +162,10 @@ def _volumes_gb(node: nodes.Room, services: list[Service]) -> float:
     for service in sorted(services, key=lambda each: each.weight_gb / each.gpus, reverse=True):
         pods = min(service.replicas, gpus // service.gpus)
         gpus -= pods * service.gpus
-        total += pods * (launch.volume_mib(service.weight_gb) + TMP_MIB) * MIB / GB
+        total += pods * _pod_mib(service) * MIB / GB
     return total
+
+
+def _pod_mib(service: Service) -> int:
+    weights_mib = 0 if service.streams_weights else launch.volume_mib(service.weight_gb)
+    return weights_mib + TMP_MIB + service.cache_mib

@@ -50,6 +50,12 @@ class Service:
     kv_cache_dtype: str | None = None
     gpu_memory_utilization: float | None = None
     max_batch_prefill_tokens: int | None = None
+    streams_weights: bool = False
+    """Whether the runtime reads its weights from the bucket itself, so that no disk holds them."""
+    cache_mib: int = 0
+    """Of a pod's volume for what its runtime compiles, in MiB."""
+    startup_seconds: int | None = None
+    """What a pod may take to start; None for the least that any runtime gets."""
     expected_concurrency: int | None = None
     mean_total_tokens: int | None = None
     model_named: bool = False

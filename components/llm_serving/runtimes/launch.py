@@ -1,6 +1,7 @@
 """What every runtime module takes and returns, so that a model's runtime is one field of its service."""
 
 import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from llm_serving import _checks
@@ -9,6 +10,14 @@ PORT = 8080
 """Port that every runtime serves on: above 1024, so that the container needs no root."""
 MODELS_ROOT = "/models"
 """Where the model volume is mounted; a model lies in the folder of its name."""
+CACHE_ROOT = "/cache"
+"""Where the volume is mounted that holds what a runtime compiles. It outlives the container, not the pod."""
+FILES_ROOT = "/etc/runtime"
+"""Where the files of `Launch.files` are mounted."""
+WEIGHTS_URL = "$(WEIGHTS_URL)"
+"""Stands in an argument for the address of the weights in the bucket. Kubernetes puts it there when a pod starts."""
+COPY, STREAM = "copy", "stream"
+"""How weights come to a pod: copied to its volume and verified before the runtime starts, or read by the runtime."""
 
 DISK_BYTES_PER_SECOND = 125_000_000
 """Baseline throughput of a gp3 volume. Weights go through it when they are fetched, and again when they are loaded."""
@@ -16,6 +25,12 @@ MARGIN = 3
 """How much slower than that a transfer may be before it counts as stuck."""
 WARM_UP_SECONDS = 120
 """For what follows the reading of weights: sharding, warm-up, CUDA graphs."""
+PRE_STOP_SECONDS = 5
+"""From a pod's removal from its Service to SIGTERM, for its callers to hear of it."""
+DRAIN_SECONDS = 90
+"""How long requests that run when a pod is told to stop may take to end: TGI's graceful-termination-timeout."""
+GRACE_SECONDS = 120
+"""From the moment that a pod is told to stop until it is killed: the pause, the requests, and the process's own end."""
 GB = 1_000_000_000
 MIB = 1024 * 1024
 
@@ -46,6 +61,10 @@ class ServiceSpec:
     """Fraction of each GPU's memory that the runtime may use in all; None for the runtime's default."""
     max_batch_prefill_tokens: int | None = None
     """Prompt tokens that are read in one step; None for the runtime's default."""
+    weights: str | None = None
+    """`copy` or `stream`; None for the runtime's default."""
+    engine: bool = False
+    """Whether the revision is a built engine, made for one kind of GPU, rather than a checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +73,19 @@ class Launch:
 
     args: list[str]
     env: dict[str, str] = field(default_factory=dict[str, str])
+    files: dict[str, str] = field(default_factory=dict[str, str])
+    """Configuration files by name, mounted at `FILES_ROOT`."""
     health_path: str = "/health"
-    metrics_path: str = "/metrics"
     startup_seconds: int = WARM_UP_SECONDS
     """How long the container may take to become healthy before it is started again."""
-    grace_seconds: int = 120
-    """How long it gets to finish its requests when it is stopped."""
+    pre_stop_seconds: int = PRE_STOP_SECONDS
+    """How long it goes on serving after its removal from the Service, before SIGTERM."""
+    grace_seconds: int = GRACE_SECONDS
+    """How long it gets to finish its requests when it is stopped, `pre_stop_seconds` included."""
+    streams_weights: bool = False
+    """Whether the runtime reads the weights from the bucket itself: no copy, and no volume for one."""
+    cache_mib: int = 0
+    """Size in MiB of the volume at `CACHE_ROOT`; 0 for none."""
 
 
 def transfer_seconds(weight_gb: float) -> int:
@@ -72,16 +98,66 @@ def volume_mib(weight_gb: float) -> int:
     return math.ceil(weight_gb * GB * 1.25 / MIB) + 64
 
 
-def startup_seconds(weight_gb: float) -> int:
+def startup_seconds(weight_gb: float, warm_up_seconds: int = WARM_UP_SECONDS) -> int:
     """Return how long a runtime may take from its start to its first healthy answer, in whole seconds."""
-    return WARM_UP_SECONDS + transfer_seconds(weight_gb)
+    return warm_up_seconds + transfer_seconds(weight_gb)
 
 
-def check_tokens(field_name: str, spec: ServiceSpec) -> None:
-    """Check the token limits that all runtimes share; raises ValueError that names the field otherwise."""
-    _checks.whole(f"{field_name}.max_input_tokens", spec.max_input_tokens, low=1, high=10_000_000)
+def refuse(problems: Iterable[str]) -> None:
+    """Raise ValueError with all problems, one line each, where there are any."""
+    if lines := list(problems):
+        raise ValueError("\n".join(lines))
+
+
+def token_problems(spec: ServiceSpec) -> Iterator[str]:
+    """Yield what is wrong with the token limits that all runtimes share."""
+    try:
+        _checks.whole(f"{spec.model}.max_input_tokens", spec.max_input_tokens, low=1, high=10_000_000)
+    except ValueError as error:
+        yield str(error)
     if spec.max_total_tokens <= spec.max_input_tokens:
-        raise ValueError(
-            f"{field_name}.max_total_tokens: {spec.max_total_tokens} leaves no room for an answer after"
+        yield (
+            f"{spec.model}.max_total_tokens: {spec.max_total_tokens} leaves no room for an answer after"
             f" max_input_tokens {spec.max_input_tokens}; nearest valid value: {spec.max_input_tokens + 1}"
         )
+
+
+def choice_problems(field_name: str, value: str | None, allowed: Iterable[str]) -> Iterator[str]:
+    """Yield what is wrong with a value that must be one of `allowed`, or unset."""
+    if value is None:
+        return
+    try:
+        _checks.one_of(field_name, value, allowed)
+    except ValueError as error:
+        yield str(error)
+
+
+def memory_problems(spec: ServiceSpec, most: float, whose: str) -> Iterator[str]:
+    """Yield what is wrong with the fraction of a GPU's memory, which is above 0 and at most `most`, and why."""
+    fraction = spec.gpu_memory_utilization
+    if fraction is not None and not 0 < fraction <= most:
+        yield (
+            f"{spec.model}.gpu_memory_utilization: {fraction:g} is outside 0.01 to {most:g}, {whose};"
+            f" nearest valid value: {max(0.01, min(fraction, most)):g}"
+        )
+
+
+def checkpoint_problems(spec: ServiceSpec, runtime: str) -> Iterator[str]:
+    """Yield what is wrong with a service of a runtime that neither reads S3 nor runs built engines."""
+    yield from copy_problems(spec, runtime)
+    if spec.engine:
+        yield f"{spec.model}.engine: {runtime} runs checkpoints only; nearest valid value: false"
+
+
+def copy_problems(spec: ServiceSpec, runtime: str) -> Iterator[str]:
+    """Yield what is wrong with how weights come to a runtime that doesn't read S3."""
+    if spec.weights == STREAM:
+        yield f"{spec.model}.weights: {runtime} reads no weights from S3; nearest valid value: {COPY}"
+    yield from choice_problems(f"{spec.model}.weights", spec.weights, (COPY, STREAM))
+
+
+def options(values: Mapping[str, object]) -> Iterator[str]:
+    """Yield option and value for each value that is set."""
+    for option, value in values.items():
+        if value is not None:
+            yield from (option, str(value))

@@ -1,25 +1,27 @@
 """Text Generation Inference 3.3: launcher arguments, environment and probes of a model service. Pure."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
-from llm_serving import _checks
-from llm_serving.runtimes.launch import MODELS_ROOT, PORT, Launch, ServiceSpec, check_tokens, startup_seconds
-
-REPOSITORY = "tgi"
-DTYPES = ("float16", "bfloat16")
-QUANTIZATIONS = (
-    "awq",
-    "bitsandbytes",
-    "bitsandbytes-fp4",
-    "bitsandbytes-nf4",
-    "compressed-tensors",
-    "eetq",
-    "exl2",
-    "fp8",
-    "gptq",
-    "marlin",
+from llm_serving.capacity import runtime_formats
+from llm_serving.capacity.runtime_names import TGI
+from llm_serving.runtimes.launch import (
+    MODELS_ROOT,
+    PORT,
+    Launch,
+    ServiceSpec,
+    checkpoint_problems,
+    choice_problems,
+    memory_problems,
+    options,
+    refuse,
+    startup_seconds,
+    token_problems,
 )
-KV_CACHE_DTYPES = ("fp8_e4m3fn", "fp8_e5m2")
+
+VERSION = "3.3.7"
+DTYPES = runtime_formats.DTYPES[TGI]
+QUANTIZATIONS = tuple(sorted(runtime_formats.QUANTIZATIONS[TGI]))
+KV_CACHE_DTYPES = runtime_formats.KV_CACHE_DTYPES[TGI]
 MEMORY_SHARE = 0.90
 """What TGI itself takes of the memory that --cuda-memory-fraction leaves it, TGI_WIGGLE_ROOM of its server. The rest is
 for what it doesn't count: the CUDA context and graphs, NCCL."""
@@ -36,8 +38,7 @@ def launch(spec: ServiceSpec) -> Launch:
     TGI answers on its port only once the model is loaded and warm, so health tells both apart from a slow start. On
     SIGTERM it lets running requests end, for up to 90 s.
     """
-    if problems := list(_problems(spec)):
-        raise ValueError("\n".join(problems))
+    refuse(_problems(spec))
     return Launch(
         args=[
             *("--model-id", f"{MODELS_ROOT}/{spec.model}"),
@@ -53,7 +54,6 @@ def launch(spec: ServiceSpec) -> Launch:
         ],
         env=dict(_ENVIRONMENT),
         startup_seconds=startup_seconds(spec.weight_gb),
-        grace_seconds=120,
     )
 
 
@@ -68,38 +68,21 @@ def cuda_memory_fraction(gpu_memory_utilization: float) -> str:
 def _optional(spec: ServiceSpec) -> Iterator[str]:
     """Yield the arguments whose defaults are TGI's own, where the service sets them."""
     fraction = spec.gpu_memory_utilization
-    values = {
-        "--dtype": spec.dtype,
-        "--quantize": spec.quantization,
-        "--kv-cache-dtype": spec.kv_cache_dtype,
-        "--cuda-memory-fraction": None if fraction is None else cuda_memory_fraction(fraction),
-        "--max-batch-prefill-tokens": spec.max_batch_prefill_tokens,
-    }
-    for option, value in values.items():
-        if value is not None:
-            yield from (option, str(value))
+    return options(
+        {
+            "--dtype": spec.dtype,
+            "--quantize": spec.quantization,
+            "--kv-cache-dtype": spec.kv_cache_dtype,
+            "--cuda-memory-fraction": None if fraction is None else cuda_memory_fraction(fraction),
+            "--max-batch-prefill-tokens": spec.max_batch_prefill_tokens,
+        }
+    )
 
 
 def _problems(spec: ServiceSpec) -> Iterator[str]:
-    try:
-        check_tokens(spec.model, spec)
-    except ValueError as error:
-        yield str(error)
-    yield from _unless_one_of(f"{spec.model}.dtype", spec.dtype, DTYPES)
-    yield from _unless_one_of(f"{spec.model}.quantization", spec.quantization, QUANTIZATIONS)
-    yield from _unless_one_of(f"{spec.model}.kv_cache_dtype", spec.kv_cache_dtype, KV_CACHE_DTYPES)
-    fraction = spec.gpu_memory_utilization
-    if fraction is not None and not 0 < fraction <= MEMORY_SHARE:
-        yield (
-            f"{spec.model}.gpu_memory_utilization: {fraction:g} is outside 0.01 to {MEMORY_SHARE:g}, TGI's own share;"
-            f" nearest valid value: {max(0.01, min(fraction, MEMORY_SHARE)):g}"
-        )
-
-
-def _unless_one_of(field: str, value: str | None, allowed: Iterable[str]) -> Iterator[str]:
-    if value is None:
-        return
-    try:
-        _checks.one_of(field, value, allowed)
-    except ValueError as error:
-        yield str(error)
+    yield from token_problems(spec)
+    yield from choice_problems(f"{spec.model}.dtype", spec.dtype, DTYPES)
+    yield from choice_problems(f"{spec.model}.quantization", spec.quantization, QUANTIZATIONS)
+    yield from choice_problems(f"{spec.model}.kv_cache_dtype", spec.kv_cache_dtype, KV_CACHE_DTYPES)
+    yield from memory_problems(spec, MEMORY_SHARE, "TGI's own share")
+    yield from checkpoint_problems(spec, "TGI")

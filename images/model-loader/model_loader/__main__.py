@@ -1,4 +1,4 @@
-"""`python -m model_loader s3://BUCKET/models/NAME/REVISION DESTINATION [--wait-seconds N]`."""
+"""`python -m model_loader s3://BUCKET/models/NAME/REVISION [DESTINATION] [--wait-seconds N]`."""
 
 import argparse
 import logging
@@ -15,10 +15,15 @@ from model_loader.source import source
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Loads a model; returns the exit status: 0 where the destination is complete, else 1."""
+    """Loads a model; returns the exit status: 0 where the destination, or the revision itself, is complete, else 1."""
     parser = argparse.ArgumentParser("model_loader", description="Fetches a model's weights from the model bucket.")
     parser.add_argument("source", help="s3://BUCKET/models/NAME/REVISION")
-    parser.add_argument("destination", type=Path, help="folder to write the model's files to")
+    parser.add_argument(
+        "destination",
+        type=Path,
+        nargs="?",
+        help="folder to write the model's files to; without it, the loader only waits until the revision is there",
+    )
     parser.add_argument(
         "--wait-seconds", type=float, default=600, help="how long to wait for the manifest (default: %(default)s)"
     )
@@ -28,7 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         origin = source(options.source)
         manifest = parse(origin.wait_for_manifest(options.wait_seconds))
-        load(manifest, options.destination, origin.download)
+        if options.destination is None:
+            logging.info("%s revision %s is there: %.1f MB", manifest.model, manifest.revision, manifest.size / 1e6)
+        else:
+            load(manifest, options.destination, origin.download)
     except LoadError as error:
         logging.error("%s", error)  # noqa: TRY400  its message says all; a traceback would bury it
         return 1

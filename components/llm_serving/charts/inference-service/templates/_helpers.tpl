@@ -25,7 +25,7 @@ capabilities:
 {{- define "inference-service.resources" -}}
 {{- $requests := deepCopy (.Values.resources.requests | default dict) -}}
 {{- $limits := deepCopy (.Values.resources.limits | default dict) -}}
-{{- $_ := set $requests "ephemeral-storage" (include "inference-service.quantity" (add .Values.modelVolumeMib .Values.tmpVolumeMib)) -}}
+{{- $_ := set $requests "ephemeral-storage" (include "inference-service.quantity" (add .Values.modelVolumeMib .Values.tmpVolumeMib .Values.cacheVolumeMib)) -}}
 {{- if .Values.gpus -}}
 {{- $_ = set $limits "nvidia.com/gpu" (int .Values.gpus) -}}
 {{- end -}}
@@ -34,7 +34,11 @@ capabilities:
 
 {{/* Caches that libraries keep in the home folder go where there is room for them. */}}
 {{- define "inference-service.env" -}}
-{{- range $name, $value := merge dict .Values.env (dict "HOME" "/tmp" "HF_HOME" "/tmp/huggingface") }}
+{{- $env := merge dict .Values.env (dict "HOME" "/tmp" "HF_HOME" "/tmp/huggingface") -}}
+{{- if not .Values.loader.copies -}}
+{{- $_ := set $env "WEIGHTS_URL" .Values.loader.source -}}
+{{- end -}}
+{{- range $name, $value := $env }}
 - name: {{ $name }}
   value: {{ $value | quote }}
 {{- end }}
