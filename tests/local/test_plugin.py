@@ -1,7 +1,7 @@
 """The components as a Pulumi plugin: what it says of itself, and a program in YAML that uses it, on the local cloud."""
 
 import json
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -45,18 +45,6 @@ def schema(stack: ProgramStack) -> dict[str, Any]:
 
 def test_every_component_is_in_the_plugin(schema: dict[str, Any]) -> None:
     assert sorted(schema["resources"]) == [f"llm-serving:index:{name}" for name in COMPONENTS]
-
-
-def test_everything_is_described(schema: dict[str, Any]) -> None:
-    """What an editor shows of an argument or output is all that a program in another language has."""
-    assert [where for where, property_ in _properties(schema) if not property_.get("description")] == []
-
-
-def _properties(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    for token, described in {**schema["resources"], **schema["types"]}.items():
-        for kind in ("inputProperties", "properties"):
-            for name, property_ in described.get(kind, {}).items():
-                yield f"{token}.{name}", property_
 
 
 def test_a_program_in_yaml_makes_everything(stack: ProgramStack, cloud: Cloud) -> None:
