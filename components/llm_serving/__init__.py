@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from llm_serving.api_gateway import ApiGateway, ApiGatewayArgs, UsagePlanArgs
     from llm_serving.cluster import AccessEntryArgs, GpuCluster, GpuClusterArgs, NodePoolArgs
     from llm_serving.gpu_agents import GpuAgents, GpuAgentsArgs
+    from llm_serving.image_repositories import ImageRepositories, ImageRepositoriesArgs
     from llm_serving.inference_service import InferenceService, InferenceServiceArgs
     from llm_serving.llm_gateway import LlmGateway, LlmGatewayArgs, ModelRouteArgs
     from llm_serving.logging import Logging, LoggingArgs, OpenSearchArgs
@@ -28,6 +29,8 @@ __all__ = [
     "GpuAgentsArgs",
     "GpuCluster",
     "GpuClusterArgs",
+    "ImageRepositories",
+    "ImageRepositoriesArgs",
     "InferenceService",
     "InferenceServiceArgs",
     "LlmGateway",
@@ -58,6 +61,8 @@ _HOMES = {
     "GpuAgentsArgs": "gpu_agents",
     "GpuCluster": "cluster",
     "GpuClusterArgs": "cluster",
+    "ImageRepositories": "image_repositories",
+    "ImageRepositoriesArgs": "image_repositories",
     "InferenceService": "inference_service",
     "InferenceServiceArgs": "inference_service",
     "LlmGateway": "llm_gateway",

@@ -1,6 +1,7 @@
 """IAM policies as data: who may do what, each statement as narrow as the service allows. No Pulumi import."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 Statement = dict[str, Any]
@@ -59,6 +60,18 @@ def model_read(bucket_arn: str, prefix: str, key_arn: str) -> str:
             "Resource": key_arn,
             "Condition": {"StringLike": {"kms:ViaService": "s3.*.amazonaws.com"}},
         },
+    )
+
+
+def image_pull(accounts: Sequence[str]) -> str:
+    """Return the policy of an ECR repository that lets other accounts pull its images."""
+    return document(
+        {
+            "Sid": "PullFromOtherAccounts",
+            "Effect": "Allow",
+            "Principal": {"AWS": list(accounts)},
+            "Action": ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
+        }
     )
 
 

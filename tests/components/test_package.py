@@ -1,8 +1,12 @@
 """The package as other programs see it: what it exports, and the schema of its plugin."""
 
+import ast
 import json
+import re
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any, cast
 
@@ -56,6 +60,7 @@ def test_required_inputs_are_few() -> None:
         "ApiGateway": ["loadBalancerArn", "loadBalancerDnsName", "usagePlans"],
         "GpuAgents": ["dcgmExporterImage"],
         "GpuCluster": ["clusterName", "subnetIds", "systemPool", "version", "vpcId"],
+        "ImageRepositories": [],
         "InferenceService": [
             "bucketArn",
             "bucketKeyArn",
@@ -87,3 +92,31 @@ def test_importing_the_package_imports_no_pulumi() -> None:
 def test_an_unknown_name_is_an_error() -> None:
     with pytest.raises(AttributeError, match="module 'llm_serving' has no attribute 'Nothing'"):
         getattr(llm_serving, "Nothing")  # noqa: B009  the type checker knows that it isn't there
+
+
+def test_what_the_package_imports_is_declared() -> None:
+    """Elsewhere it is installed without what this repository has besides."""
+    declared = tomllib.loads((COMPONENTS / "pyproject.toml").read_text())["project"]["dependencies"]
+    names = {re.split(r"[<>=!~\[; ]", each)[0].replace("_", "-") for each in declared}
+    assert {_distribution(module) for module in _imported()} - names == set()
+
+
+def _imported() -> set[str]:
+    """The top-level modules, not Python's own, that the package's modules import."""
+    found: set[str] = set()
+    for path in (COMPONENTS / "llm_serving").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            match node:
+                case ast.Import(names=names):
+                    found |= {name.name.partition(".")[0] for name in names}
+                case ast.ImportFrom(module=str(module), level=0):
+                    found.add(module.partition(".")[0])
+                case _:
+                    pass
+    return found - sys.stdlib_module_names - {"llm_serving"}
+
+
+def _distribution(module: str) -> str:
+    """The distribution that a module comes from; boto3 brings its core."""
+    names = packages_distributions()[module]
+    return "boto3" if names == ["botocore"] else names[0].replace("_", "-")

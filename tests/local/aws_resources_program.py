@@ -459,7 +459,15 @@ repository = aws.ecr.Repository(
     "Images",
     image_tag_mutability="IMMUTABLE",
     image_scanning_configuration={"scan_on_push": True},
+    encryption_configurations=[{"encryption_type": "KMS", "kms_key": key.arn}],
     force_delete=True,
+    opts=made(),
+)
+pulling = {"Principal": {"AWS": ["123456789012"]}, "Effect": "Allow", "Action": ["ecr:BatchGetImage"]}
+aws.ecr.RepositoryPolicy(
+    "images",
+    repository=repository.name,
+    policy=json.dumps({"Version": "2012-10-17", "Statement": [pulling]}),
     opts=made(),
 )
 expiry = {

@@ -1,10 +1,9 @@
 """The examples as another team would run them: each in a copy of its folder, beside the components."""
 
-import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from local.paths import ROOT
 from tests.program_harness import ProgramStack
@@ -29,8 +28,15 @@ def example(checkout: Path, name: str, environment: Mapping[str, str], config: M
     stack = ProgramStack(checkout / "examples" / name, environment)
     stack.run("stack", "init", "test")
     for key, value in config.items():
-        if isinstance(value, list):
-            stack.run("config", "set", key, "--type", "json", "--", json.dumps(value))
-        else:
-            stack.run("config", "set", key, "--", str(value).lower() if isinstance(value, bool) else str(value))
+        for path, each in _settings(key, value):
+            stack.run("config", "set", "--path", path, "--", each)
     return stack
+
+
+def _settings(key: str, value: Any) -> Iterator[tuple[str, str]]:
+    """A setting as `pulumi config set` takes it: a list one element at a time."""
+    if isinstance(value, list):
+        for number, element in enumerate(cast("list[str]", value)):
+            yield f"{key}[{number}]", element
+    else:
+        yield key, str(value).lower() if isinstance(value, bool) else str(value)

@@ -62,7 +62,7 @@ def test_gpu_cluster(folder: Path, engine: dict[str, str], vpc: dict[str, Any]) 
         groups = cloud.client("eks").list_nodegroups(clusterName=name)["nodegroups"]
         wait("the example's nodes", lambda: len(_ready(groups)) == 3, seconds=120)
         (gpu,) = (each for each in _ready(groups) if "nvidia.com/gpu" in each["status"]["capacity"])
-        assert {"key": "nvidia.com/gpu", "value": "true", "effect": "NoSchedule"} in gpu["spec"]["taints"]
+        assert {"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"} in gpu["spec"]["taints"]
         assert stack.differences() == set()
     finally:
         stack.destroy()
