@@ -63,6 +63,16 @@ def test_loading_a_revision(tmp_path: Path) -> None:
     assert not (tmp_path / "m" / PARTIAL).exists()
 
 
+@pytest.mark.usefixtures("pushed")
+def test_without_a_destination_it_only_waits(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        assert main([URL]) == 0
+        assert main([f"{URL}0", "--wait-seconds=0"]) == 1
+
+    assert "m revision 1 is there: 0.0 MB" in caplog.messages
+    assert f"{URL}0/manifest.json is not there yet; waited 0 s" in caplog.messages
+
+
 def test_a_restart_fetches_only_what_is_missing_or_wrong(pushed: Any, tmp_path: Path) -> None:
     target = tmp_path / "m"
     assert main([URL, str(target)]) == 0

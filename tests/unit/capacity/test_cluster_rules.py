@@ -129,6 +129,27 @@ def test_a_start_up_budget_that_the_weights_exceed() -> None:
     )
 
 
+def test_weights_that_are_streamed_need_no_disk() -> None:
+    copied = with_service(cache_mib=4096)
+    streamed = replace(copied, services={"chat": replace(copied.services["chat"], streams_weights=True)})
+    pool = {"l4": replace(GPU, disk_gb=60)}
+    assert [finding.code for finding in disk_rules.check(replace(copied, gpu_pools=pool))] == ["DISK_IMAGES"]
+    assert list(disk_rules.check(replace(streamed, gpu_pools=pool))) == []
+
+
+def test_a_size_that_only_the_start_up_budget_follows_from() -> None:
+    (finding,) = disk_rules.check(with_service(weight_gb=8, streams_weights=True, startup_seconds=800))
+    assert str(finding) == (
+        "models.chat.weightGb: 8 GB is less than the 16.1 GB of Llama-3.1-8B, and start-up budgets follow from it;"
+        " nearest valid value: 16.1 [WEIGHT_SIZE]"
+    )
+
+
+def test_a_start_up_budget_is_the_runtimes_own() -> None:
+    enough = with_service(model=SEVENTY, weight_gb=1, startup_seconds=1200)
+    assert "STARTUP_BUDGET" not in [finding.code for finding in disk_rules.check(enough)]
+
+
 def test_weights_that_the_runtime_quantizes_may_be_stored_either_way() -> None:
     for stated in (16.1, 9.1):
         assert list(disk_rules.check(with_service(quantization="eetq", weight_gb=stated))) == []
