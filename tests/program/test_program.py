@@ -157,6 +157,53 @@ def test_a_digest_needs_no_lookup() -> None:
     assert service["image"].endswith("/tgi@sha256:" + "a" * 64)
 
 
+def served_by(runtime: str, **fields: Any) -> Recording:
+    """Run dev with its model served by another runtime."""
+    values = config("dev")
+    models, images = json.loads(values["llm-serving:models"]), json.loads(values["llm-serving:images"])
+    (model,) = models.values()
+    model |= {"runtime": runtime, **fields}
+    images |= {"vllm": {"tag": "0.33.0"}, "tensorrtLlm": {"tag": "1.2.1"}}
+    values["llm-serving:models"], values["llm-serving:images"] = json.dumps(models), json.dumps(images)
+    return record(lambda: Environment(load(values)), stack="dev")
+
+
+@pytest.mark.parametrize(
+    ("runtime", "tag", "metrics"),
+    [
+        ("tgi", "3.3.7", "/metrics"),
+        ("vllm", "0.33.0", "/metrics"),
+        ("tensorrt-llm", "1.2.1", "/prometheus/metrics"),
+    ],
+)
+def test_the_runtime_is_one_field_of_a_model(runtime: str, tag: str, metrics: str) -> None:
+    made = served_by(runtime)
+    images = {
+        call[1]["repositoryName"]: call[1]["imageTag"] for call in made.calls if call[0] == "aws:ecr/getImage:getImage"
+    }
+    assert {name: images.get(name) for name in ("tgi", "vllm", "tensorrt-llm")} == {
+        **dict.fromkeys(("tgi", "vllm", "tensorrt-llm")),
+        runtime: tag,
+    }
+    values = made.inputs("kubernetes:helm.sh/v4:Chart", "qwen2-5-7b-instruct")["values"]
+    assert f"/{runtime}@sha256:" in values["image"]
+    assert "/model-loader@sha256:" in values["loader"]["image"]
+    monitor = made.inputs("kubernetes:monitoring.coreos.com/v1:ServiceMonitor", "monitoring-model-qwen2-5-7b-instruct")
+    assert [endpoint["path"] for endpoint in monitor["spec"]["endpoints"]] == [metrics]
+    # Nothing else differs: the same resources under the same names.
+    assert keys(made) == keys(run("dev"))
+
+
+def test_how_weights_come_to_a_pod_is_a_models_own() -> None:
+    for fields, copies in (({}, False), ({"weights": "copy"}, True)):
+        made = served_by("vllm", **fields)
+        values = made.inputs("kubernetes:helm.sh/v4:Chart", "qwen2-5-7b-instruct")["values"]
+        assert values["loader"]["copies"] is copies
+        # Its role reads the model's prefix either way: the credentials are the pod's.
+        policy = json.loads(made.inputs("aws:iam/rolePolicy:RolePolicy", "qwen2-5-7b-instruct-weights")["policy"])
+        assert policy["Statement"][0]["Resource"].endswith("/models/qwen2-5-7b-instruct/a09a354/*")
+
+
 def test_outputs() -> None:
     known: dict[str, Any] = {}
 

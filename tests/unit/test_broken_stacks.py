@@ -163,9 +163,9 @@ def test_broken(path: str, value: object, message: str) -> None:
     assert problems(changed(path, value)) == [f"llm-serving:{message}"]
 
 
-VLLM = {"runtime": "vllm"}
-TRTLLM = {"runtime": "tensorrt-llm"}
-ENGINE = {**TRTLLM, "engine": True, "dtype": "bfloat16", "gpus": 2}
+VLLM: dict[str, object] = {"runtime": "vllm"}
+TRTLLM: dict[str, object] = {"runtime": "tensorrt-llm"}
+ENGINE: dict[str, object] = {**TRTLLM, "engine": True, "dtype": "bfloat16", "gpus": 2}
 DTYPES = "auto, half, float16, bfloat16, float, float32"
 
 OF_RUNTIMES: list[tuple[dict[str, object], str]] = [

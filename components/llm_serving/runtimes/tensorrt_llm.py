@@ -88,11 +88,12 @@ def engine_problems(spec: ServiceSpec, revision: str, architectures: set[str]) -
     name = spec.model
     if not spec.engine:
         return
-    if len(architectures) != 1:
-        found = ", ".join(sorted(architectures)) or "none that is known"
-        yield f"{name}.engine: an engine is for one kind of GPU, and those of the pool are {found}"
+    found = sorted(architectures)
+    if len(found) != 1:
+        kinds = ", ".join(found) or "none that is known"
+        yield f"{name}.engine: an engine is for one kind of GPU, and those of the pool are {kinds}"
         return
-    key = engine_key(*architectures, spec.gpus, spec.dtype or "auto")
+    key = engine_key(found[0], spec.gpus, spec.dtype or "auto")
     if spec.dtype in (None, "auto"):
         yield f"{name}.dtype: a built engine has one type, which its revision names; nearest valid value: bfloat16"
     elif not revision.endswith(f"-{key}"):
