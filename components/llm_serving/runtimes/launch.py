@@ -153,7 +153,8 @@ def copy_problems(spec: ServiceSpec, runtime: str) -> Iterator[str]:
     """Yield what is wrong with how weights come to a runtime that doesn't read S3."""
     if spec.weights == STREAM:
         yield f"{spec.model}.weights: {runtime} reads no weights from S3; nearest valid value: {COPY}"
-    yield from choice_problems(f"{spec.model}.weights", spec.weights, (COPY, STREAM))
+    else:
+        yield from choice_problems(f"{spec.model}.weights", spec.weights, (COPY,))
 
 
 def options(values: Mapping[str, object]) -> Iterator[str]:
