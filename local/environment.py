@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from local import cloud, cluster, plugins, toolchain, weights
+from local import cloud, cluster, plugins, seeds, toolchain, weights
 from local.cluster import images, network, registry
 from local.console import Stages, console
 from local.engine import Engine, Outcome, end_orphans, merged, read
@@ -119,13 +119,14 @@ def _up(stages: Stages) -> Result:
     with stages.stage("AWS emulator, Redis, load balancer"):
         network.ensure()
         cloud.start(bridge=True)
+    pulumi = engine()
     with stages.stage("container images"):
         registry.start()
-        images.build_all(console.print)
-        images.publish_all(cloud.client("ecr"))
+        recipes = images.recipes_for(seeds.tagged_images(pulumi.stack_file()))
+        images.build_all(console.print, recipes=recipes)
+        images.publish_all(cloud.client("ecr"), recipes=recipes)
     with stages.stage("Kubernetes control plane and nodes"):
         cluster.start()
-    pulumi = engine()
     with stages.stage("pulumi up"), _pushing_weights():
         pulumi.select()
         outcome = pulumi.up()

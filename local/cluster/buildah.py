@@ -127,10 +127,11 @@ def build(
     arguments: Mapping[str, str],
     contexts: Mapping[str, Path],
     ignore: Path,
+    target: str = "",
 ) -> None:
     """Builds the Dockerfile in a folder, with this machine's certificates and package index but without keeping them.
 
-    `contexts` are folders that the Dockerfile may copy from by name. Raises LocalError with the failing step.
+    `contexts` are folders that the Dockerfile may copy from by name, `target` is the stage to stop at. Raises LocalError with the failing step.
     """
     dockerfile = context / "Dockerfile"
     # Only Docker's own format has health checks.
@@ -140,6 +141,7 @@ def build(
             "build",
             *("--layers", "--force-rm", "--network", "host", "--format", image_format),
             *("--ignorefile", ignore, "--file", dockerfile, "--tag", tag),
+            *(["--target", target] if target else []),
             *(f"--build-arg={key}={value}" for key, value in arguments.items()),
             *(f"--build-context={key}={path}" for key, path in contexts.items()),
             *(["--volume", f"{_CERTIFICATES}:{_CERTIFICATES}:ro"] if _CERTIFICATES.exists() else []),

@@ -13,7 +13,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Collection, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -31,12 +31,17 @@ LOCAL_TAG = "local"
 """The tag of our own images in stacks/Pulumi.local.yaml."""
 TGI_TAG = "3.3.7"
 """The version of Text Generation Inference whose arguments and API the local image has."""
+VLLM_TAG = "0.33.0"
+"""The version of vLLM whose arguments and API the local image has."""
+TENSORRT_LLM_TAG = "1.2.1"
+"""The version of TensorRT-LLM whose arguments and API the local image has."""
 MINIMUM_FREE_BYTES = 3_000_000_000
 """Disk needed while images are built: the base image's files three times over, and the layers of the others."""
 RECORDS_KEPT = 3
 """Builds of one image whose layers `prune` keeps, so that switching branches builds nothing."""
 _IGNORE = ROOT / "local" / "images" / "ignore"
 _KUBERNETES = "registry.k8s.io"
+_RUNTIME = ROOT / "local" / "images" / "runtime"
 _FORMAT = "1"
 """Part of every key: a new value builds every image again."""
 
@@ -53,6 +58,8 @@ class Recipe:
     on_base: bool = True
     programs: tuple[str, ...] = ()
     """Programs of the toolchain that the Dockerfile copies from the build context `programs`."""
+    target: str = ""
+    """The stage of the Dockerfile that the image is; the last one where it is empty."""
 
     @property
     def path(self) -> str:
@@ -98,8 +105,22 @@ RECIPES = (
     Recipe("llm-gateway", ECR_HOST, "llm-gateway", LOCAL_TAG, ROOT / "images/llm-gateway"),
     Recipe("model-loader", ECR_HOST, "model-loader", LOCAL_TAG, ROOT / "images/model-loader"),
     Recipe("dcgm-exporter", ECR_HOST, "dcgm-exporter", LOCAL_TAG, ROOT / "local/images/dcgm-exporter"),
-    Recipe("tgi", ECR_HOST, "tgi", TGI_TAG, ROOT / "local/images/tgi"),
+    Recipe("tgi", ECR_HOST, "tgi", TGI_TAG, _RUNTIME, target="tgi"),
+    Recipe("vllm", ECR_HOST, "vllm", VLLM_TAG, _RUNTIME, target="vllm"),
+    Recipe(
+        "tensorrt-llm",
+        ECR_HOST,
+        "tensorrt-llm",
+        TENSORRT_LLM_TAG,
+        _RUNTIME,
+        target="tensorrt-llm",
+    ),
 )
+
+
+def recipes_for(repositories: Collection[str]) -> tuple[Recipe, ...]:
+    """The cluster's own images, and those of the ECR repositories that a stack names."""
+    return tuple(recipe for recipe in RECIPES if recipe.host != ECR_HOST or recipe.repository in repositories)
 
 
 @dataclass(frozen=True)
@@ -145,7 +166,7 @@ def build_all(
 
 
 def content_key(recipe: Recipe) -> str:
-    """A hash of everything that goes into an image: its build context, its programs, its base."""
+    """A hash of everything that goes into an image: its build context, its programs, its base, which stage it is."""
     digest = hashlib.sha256(_FORMAT.encode())
     for path in sorted(_context_files(recipe.context)):
         executable = path.stat().st_mode & 0o111 != 0
@@ -154,6 +175,8 @@ def content_key(recipe: Recipe) -> str:
         _add(digest, name.encode(), _file_digest(program(name)))
     if recipe.on_base:
         _add(digest, *base_image.key_parts())
+    if recipe.target:
+        _add(digest, b"target", recipe.target.encode())
     return digest.hexdigest()
 
 
@@ -208,7 +231,15 @@ def _build(
     with buildah.clean_storage():
         arguments = {"BASE": _base(progress)} if recipe.on_base else {}
         contexts = {"programs": program(recipe.programs[0]).parent} if recipe.programs else {}
-        buildah.build(recipe.context, tag, name=recipe.name, arguments=arguments, contexts=contexts, ignore=_IGNORE)
+        buildah.build(
+            recipe.context,
+            tag,
+            name=recipe.name,
+            arguments=arguments,
+            contexts=contexts,
+            ignore=_IGNORE,
+            target=recipe.target,
+        )
         digest = buildah.push(tag, f"{registry.address(registry_host)}/{recipe.path}:{recipe.tag}", name=recipe.name)
     manifest, media_type = repositories.manifest(recipe.path, digest)
     parsed = json.loads(manifest)

@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from local_tgi.arguments import parse
-from local_tgi.options import QUANTIZE
+from local_runtime.tgi.arguments import parse
+from local_runtime.tgi.options import QUANTIZE
 
 from llm_serving import InferenceService
 from llm_serving.inference_service import InferenceServiceArgs

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
@@ -9,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from local import seeds
 from local.addresses import ECR_HOST
 from local.cluster import base_image, buildah, images
 from local.cluster.images import Image, Recipe, content_key
 from local.errors import LocalError
+from local.paths import ROOT
 from tests.cloud_harness import Cloud
 
 MEDIA_TYPE = "application/vnd.oci.image.manifest.v1+json"
@@ -58,6 +62,7 @@ def test_the_key_changes_with_content_name_mode_and_base(recipe: Recipe, monkeyp
     keys.append(content_key(recipe))
     keys.append(content_key(replace(recipe, on_base=False)))
     keys.append(content_key(replace(recipe, on_base=False, programs=())))
+    keys.append(content_key(replace(recipe, on_base=False, programs=(), target="app")))
 
     assert len(set(keys)) == len(keys)
 
@@ -68,6 +73,24 @@ def test_the_key_changes_with_a_program(recipe: Recipe, tmp_path: Path) -> None:
     images._file_digest.cache_clear()  # pyright: ignore[reportPrivateUsage]
 
     assert content_key(recipe) != before
+
+
+def test_a_stack_gets_the_images_that_it_names() -> None:
+    config: dict[str, Any] = yaml.safe_load((ROOT / "stacks" / "Pulumi.local.yaml").read_text())
+    named = seeds.tagged_images(config)
+    names = [recipe.name for recipe in images.recipes_for(named)]
+
+    assert {"pause", "coredns", "prometheus"} <= set(names)  # the cluster's own
+    assert {recipe.repository for recipe in images.recipes_for(named) if recipe.host == ECR_HOST} == set(named)
+    assert "vllm" in [recipe.name for recipe in images.recipes_for([*named, "vllm"])]
+
+
+def test_every_runtimes_image_is_a_stage_of_its_dockerfile() -> None:
+    stages = {recipe.target for recipe in images.RECIPES if recipe.target}
+    dockerfile = (ROOT / "local" / "images" / "runtime" / "Dockerfile").read_text()
+
+    assert stages == {"tgi", "vllm", "tensorrt-llm"}
+    assert stages <= set(re.findall(r"^FROM \S+ AS (\S+)$", dockerfile, re.MULTILINE))
 
 
 def test_a_context_without_a_dockerfile(recipe: Recipe) -> None:

@@ -1,8 +1,8 @@
 """The local TGI accepts what text-generation-launcher 3.3.7 accepts, and refuses the rest in its words."""
 
 import pytest
-from local_tgi.arguments import ArgumentValidationError, UsageError, parse
-from local_tgi.options import OPTIONS
+from local_runtime.tgi.arguments import ArgumentValidationError, UsageError, parse
+from local_runtime.tgi.options import OPTIONS
 
 STACK_ARGUMENTS = [
     *("--model-id", "/models/smollm2-135m", "--hostname", "0.0.0.0", "--port", "8080", "--num-shard", "1"),

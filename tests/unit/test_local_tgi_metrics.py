@@ -1,7 +1,7 @@
 """The metrics have the real router's names, kinds and buckets."""
 
 import pytest
-from local_tgi.metrics import DURATION_BUCKETS, Histogram, Metric, Metrics
+from local_runtime.tgi.metrics import DURATION_BUCKETS, Histogram, Metric, Metrics
 
 
 def test_buckets_of_durations() -> None:

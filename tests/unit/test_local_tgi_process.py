@@ -13,17 +13,17 @@ from typing import Any
 
 import aiohttp
 import pytest
-from local_tgi.llama import NoModelError, find_model
+from local_runtime.llama import NoModelError, find_model
 
 from tests.cloud_harness import free_port
 
-ROOT = Path(__file__).resolve().parents[2] / "local" / "images" / "tgi"
+ROOT = Path(__file__).resolve().parents[2] / "local" / "images" / "runtime"
 
 
 async def launch(*arguments: str, **environment: str) -> Process:
     return await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-m", "local_tgi", *arguments),
+        *("-m", "local_runtime.tgi", *arguments),
         cwd=ROOT,
         env={"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1", **environment},
         stdout=PIPE,

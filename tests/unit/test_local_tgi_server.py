@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
-from local_tgi.arguments import parse
-from local_tgi.engine import EchoEngine
-from local_tgi.router import Router
-from local_tgi.server import application
+from local_runtime.engine import EchoEngine
+from local_runtime.tgi.arguments import parse
+from local_runtime.tgi.router import Router
+from local_runtime.tgi.server import application
 
 Client = TestClient[Any, Any]
 ANSWER = "The quick brown fox"

@@ -3,9 +3,9 @@
 from typing import Any
 
 import pytest
-from local_tgi.arguments import parse
-from local_tgi.errors import RequestShapeError, ValidationError
-from local_tgi.validation import Request, read_request, sampling, token_limit
+from local_runtime.tgi.arguments import parse
+from local_runtime.tgi.errors import RequestShapeError, ValidationError
+from local_runtime.tgi.validation import Request, read_request, sampling, token_limit
 
 LIMITS = parse(["--max-input-tokens", "1024", "--max-total-tokens", "2048"], {})
 

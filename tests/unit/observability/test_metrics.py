@@ -2,8 +2,8 @@
 
 import pytest
 from llm_gateway.metrics import Metrics as GatewayMetrics
-from local_tgi.metrics import Histogram as TgiHistogram
-from local_tgi.metrics import Metrics as TgiMetrics
+from local_runtime.tgi.metrics import Histogram as TgiHistogram
+from local_runtime.tgi.metrics import Metrics as TgiMetrics
 from prometheus_client.metrics_core import Metric as Family
 
 from llm_serving.observability import UnknownMetricError, UnknownRuntimeError, metrics, promql, runtime

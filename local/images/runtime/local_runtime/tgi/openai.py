@@ -1,15 +1,14 @@
 """The OpenAI-compatible bodies, as the router of 3.3.7 reads and writes them."""
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from local_tgi import VERSION
-from local_tgi.engine import FinishReason, Token
-from local_tgi.errors import RequestShapeError, ToolError, ValidationError
-from local_tgi.router import Answer, End, Event
-from local_tgi.validation import Request, check_kind, json_object
+from local_runtime.engine import FinishReason, Token
+from local_runtime.tgi import VERSION
+from local_runtime.tgi.errors import RequestShapeError, ToolError, ValidationError
+from local_runtime.tgi.router import Answer, End, Event
+from local_runtime.tgi.validation import Request, check_kind, json_object
 
 FINGERPRINT = f"{VERSION}-native"
 
@@ -182,11 +181,3 @@ def _logprobs(tokens: Sequence[Token], top_tokens: Sequence[Sequence[Token]]) ->
             for token, top in zip(tokens, tops, strict=True)
         ]
     }
-
-
-def event(body: Any) -> bytes:
-    """A server-sent event with a JSON body."""
-    return b"data: " + json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
-
-
-DONE = b"data: [DONE]\n\n"

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from local_tgi.arguments import Arguments
-from local_tgi.engine import Sampling
-from local_tgi.errors import RequestShapeError, ValidationError
+from local_runtime.engine import Sampling
+from local_runtime.tgi.arguments import Arguments
+from local_runtime.tgi.errors import RequestShapeError, ValidationError
 
 CHUNK_TOKENS = 1024
 """The router generates this many tokens, then checks the request again with them as part of its input."""

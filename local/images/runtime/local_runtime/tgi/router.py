@@ -7,12 +7,12 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
-from local_tgi.arguments import Arguments
-from local_tgi.engine import Engine, FinishReason, Step, Token
-from local_tgi.errors import InferError, OverloadedError, TemplateError
-from local_tgi.metrics import Metrics
-from local_tgi.scheduler import Scheduler
-from local_tgi.validation import Request, sampling, token_limit
+from local_runtime.engine import Engine, FinishReason, Step, Token
+from local_runtime.scheduler import Load, Scheduler
+from local_runtime.tgi.arguments import Arguments
+from local_runtime.tgi.errors import InferError, OverloadedError, TemplateError, in_router_words
+from local_runtime.tgi.metrics import Metrics
+from local_runtime.tgi.validation import Request, sampling, token_limit
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,13 @@ class Router:
         self.arguments = arguments
         self.engine = engine
         self.metrics = Metrics(arguments.max_input_tokens, arguments.max_total_tokens, arguments.max_batch_size)
-        self._scheduler = Scheduler(arguments.max_batch_size, arguments.max_batch_total_tokens, self.metrics)
+        self.metrics.batch_max_total_tokens.set(arguments.max_batch_total_tokens)
+        self._scheduler = Scheduler(
+            arguments.max_batch_size,
+            arguments.max_batch_total_tokens,
+            on_change=self._record_load,
+            on_admission=self.metrics.batch_next_size.observe,
+        )
         self._concurrent = 0
         self._leaders: list[object] = []
 
@@ -77,9 +83,10 @@ class Router:
         """The answer token by token; closing the generator frees its place in the batch. Raises InferError."""
         self.metrics.request_count.add()
         try:
-            async with aclosing(self._limited(request)) as events:
-                async for event in events:
-                    yield event
+            with in_router_words():
+                async with aclosing(self._limited(request)) as events:
+                    async for event in events:
+                        yield event
         except InferError as error:
             self.metrics.request_failure.add(err=error.failure)
             raise
@@ -111,15 +118,17 @@ class Router:
             async with aclosing(self._measured(self.engine.generate(prompt, asked))) as steps:
                 async for step in steps:
                     index += 1
-                    if not step.token.special:
-                        text += step.token.text
+                    # The router's text has the stop sequence in it.
+                    token = dataclasses.replace(step.token, text=step.token.text + step.stop)
+                    if not token.special:
+                        text += token.text
                     end = None
                     if step.finish_reason is not None:
                         seconds = _seconds(begun, queued, started, step.generated_tokens)
                         self._record(seconds, step.generated_tokens)
                         shown = request.inputs + text if request.get("return_full_text", False) else text
                         end = End(shown, step.finish_reason, step.generated_tokens, input_length, asked.seed, seconds)
-                    yield Event(index, step.token, step.top_tokens, end)
+                    yield Event(index, token, step.top_tokens, end)
 
     async def _truncated(self, request: Request) -> tuple[str, int]:
         """The prompt and its length in tokens; of one that is to be truncated, the end."""
@@ -153,6 +162,11 @@ class Router:
         finally:
             self._leaders.remove(me)
 
+    def _record_load(self, load: Load) -> None:
+        self.metrics.queue_size.set(load.waiting)
+        self.metrics.batch_current_size.set(load.running)
+        self.metrics.batch_current_max_tokens.set(load.reserved_tokens)
+
     def _record(self, seconds: dict[str, float], generated_tokens: int) -> None:
         metrics = self.metrics
         metrics.request_success.add()
@@ -163,10 +177,16 @@ class Router:
         metrics.request_mean_time_per_token_duration.observe(seconds["time_per_token"])
         metrics.request_generated_tokens.observe(generated_tokens)
 
+    async def tokens(self, text: str, *, add_special: bool) -> list[tuple[int, str]]:
+        """The tokens of a text: their ids and their own text. Raises InferError."""
+        with in_router_words():
+            return await self.engine.token_ids(text, add_special=add_special)
+
     async def prompt(self, messages: Sequence[dict[str, Any]]) -> str:
-        """The prompt of a chat. Raises TemplateError."""
+        """The prompt of a chat. Raises InferError."""
         try:
-            return await self.engine.prompt(messages)
+            with in_router_words():
+                return await self.engine.prompt(messages)
         except TemplateError as error:
             self.metrics.request_failure.add(err=error.failure)
             raise

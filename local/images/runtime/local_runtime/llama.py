@@ -1,14 +1,13 @@
 """SmolLM2 or any other GGUF model on llama.cpp: continuous batching, KV slots and prefix reuse are llama.cpp's own.
 
-Its server listens on a free port of the loopback interface inside the container, where nobody else is; the router talks
-to it over HTTP, so that a client that goes away frees its slot.
+Its server listens on a free port of the loopback interface inside the container, where nobody else is; a front end
+talks to it over HTTP, so that a client that goes away frees its slot.
 """
 
 import asyncio
 import dataclasses
 import importlib
 import json
-import logging
 import os
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
@@ -16,8 +15,7 @@ from typing import Any, Self
 
 import aiohttp
 
-from local_tgi.engine import FinishReason, Sampling, Step, Token
-from local_tgi.errors import GenerationError, TemplateError
+from local_runtime.engine import FinishReason, GenerationError, Sampling, Step, TemplateError, Token
 
 THREADS = 2
 """Of the machine's cores, which all nodes share."""
@@ -26,9 +24,8 @@ TOKENIZERS = 2
 BATCH_TOKENS = 256
 """Prompt tokens read in one step: small, so that reading a long prompt doesn't hold up running answers for long."""
 PENALTY_TOKENS = 4096
-"""How far back repetition counts: the real one looks at the whole text."""
+"""How far back repetition counts: the real ones look at the whole text."""
 _FINISH: dict[str, FinishReason] = {"limit": "length", "eos": "eos_token", "word": "stop_sequence"}
-_log = logging.getLogger("text_generation_router")
 
 
 class NoModelError(Exception):
@@ -50,10 +47,11 @@ def find_model(model_id: str) -> Path:
 class LlamaEngine:
     """llama.cpp's server and the client that talks to it. Made by `load`."""
 
-    def __init__(self, server: Any, http: aiohttp.ClientSession, end: Token) -> None:
+    def __init__(self, server: Any, http: aiohttp.ClientSession, end: Token, trained_tokens: int) -> None:
         self._server = server  # llama.cpp stops when nothing refers to it
         self._http = http
         self._end = end
+        self._trained_tokens = trained_tokens
 
     @classmethod
     async def load(cls, model: Path, *, slots: int, context_tokens: int) -> Self:
@@ -71,7 +69,14 @@ class LlamaEngine:
             text: str = (await answer.json())["eos_token"]
         async with http.post("/tokenize", json={"content": text, "parse_special": True}) as answer:
             identifier: int = (await answer.json())["tokens"][0]
-        return cls(server, http, Token(identifier, text, 0.0, special=True))
+        async with http.get("/v1/models") as answer:
+            trained: int = (await answer.json())["data"][0]["meta"]["n_ctx_train"]
+        return cls(server, http, Token(identifier, text, 0.0, special=True), trained)
+
+    @property
+    def trained_tokens(self) -> int | None:
+        """As the model's file says."""
+        return self._trained_tokens
 
     async def token_ids(self, text: str, *, add_special: bool) -> list[tuple[int, str]]:
         """The model's own tokens of a text."""
@@ -95,7 +100,7 @@ class LlamaEngine:
             raise GenerationError(str(error) or type(error).__name__) from error
 
     async def generate(self, prompt: str, sampling: Sampling) -> AsyncGenerator[Step]:
-        """Streams llama.cpp's completion, in the router's terms."""
+        """Streams llama.cpp's completion, in the interface's terms."""
         held: Step | None = None
         try:
             async with self._http.post("/completion", json=_request(prompt, sampling)) as answer:
@@ -124,14 +129,15 @@ class LlamaEngine:
         if reason == "eos_token":
             last = self._end
         elif reason == "stop_sequence":
-            # The real router's text has the stop sequence in it; llama.cpp leaves it out.
-            last = dataclasses.replace(last, text=chunk["content"] + chunk["stopping_word"])
+            last = dataclasses.replace(last, text=chunk["content"])
         return Step(
             last,
             top_tokens=held.top_tokens if held else [],
             finish_reason=reason,
             generated_tokens=chunk["tokens_predicted"],
             prefill_seconds=chunk["timings"]["prompt_ms"] / 1000,
+            cached_tokens=chunk["timings"]["cache_n"],
+            stop=chunk["stopping_word"] if reason == "stop_sequence" else "",
         )
 
     async def healthy(self) -> bool:
@@ -183,11 +189,13 @@ def _request(prompt: str, sampling: Sampling) -> dict[str, Any]:
         "temperature": sampling.temperature,
         "top_k": sampling.top_k,
         "top_p": sampling.top_p,
-        "min_p": 0,
+        "min_p": sampling.min_p,
         "typical_p": sampling.typical_p,
         "repeat_penalty": sampling.repetition_penalty,
         "repeat_last_n": PENALTY_TOKENS,
         "frequency_penalty": sampling.frequency_penalty,
+        "presence_penalty": sampling.presence_penalty,
+        "ignore_eos": sampling.ignore_eos,
         "seed": sampling.seed % 2**32,
         "stop": list(sampling.stop),
     }

@@ -9,11 +9,13 @@ from typing import Any
 
 from aiohttp import web
 
-from local_tgi import VERSION, openai
-from local_tgi.arguments import Arguments
-from local_tgi.errors import InferError, RequestShapeError
-from local_tgi.router import Answer, End, Event, Router
-from local_tgi.validation import Request, json_object, read_request
+from local_runtime import sse
+from local_runtime.engine import Token
+from local_runtime.tgi import VERSION, openai
+from local_runtime.tgi.arguments import Arguments
+from local_runtime.tgi.errors import InferError, RequestShapeError
+from local_runtime.tgi.router import Answer, End, Event, Router
+from local_runtime.tgi.validation import Request, json_object, read_request
 
 KEEP_ALIVE_SECONDS = 15
 """An event stream that has nothing to say for so long gets a comment, as axum does it."""
@@ -119,10 +121,10 @@ class _Server:
         try:
             async with aclosing(self._router.stream(asked)) as events:
                 async for event in events:
-                    yield openai.event(_stream_body(asked, event))
+                    yield sse.event(_stream_body(asked, event))
         except InferError as error:
             # The status is sent before the request is even looked at, so that errors come as events.
-            yield openai.event(error.body())
+            yield sse.event(error.body())
 
     async def _invocations(self, incoming: web.Request) -> web.StreamResponse:
         """SageMaker's one route: the body tells which of the others is meant."""
@@ -142,7 +144,7 @@ class _Server:
         return web.json_response({"tokenize_response": tokens, "templated_text": prompt})
 
     async def _tokens(self, text: str, *, add_special: bool) -> list[dict[str, Any]]:
-        tokens = await self._router.engine.token_ids(text, add_special=add_special)
+        tokens = await self._router.tokens(text, add_special=add_special)
         described: list[dict[str, Any]] = []
         position = 0
         for identifier, piece in tokens:
@@ -171,12 +173,12 @@ class _Server:
         try:
             async with aclosing(self._router.stream(asked)) as events:
                 async for event in events:
-                    yield openai.event(openai.chat_chunk(event, model, logprobs=logprobs))
+                    yield sse.event(openai.chat_chunk(event, model, logprobs=logprobs))
                     if event.end is not None and include_usage:
-                        yield openai.event(openai.chat_usage_chunk(event.end, model))
+                        yield sse.event(openai.chat_usage_chunk(event.end, model))
         except InferError as error:
             yield _openai_error(error)
-        yield openai.DONE
+        yield sse.DONE
 
     async def _completions(self, incoming: web.Request) -> web.StreamResponse:
         fields = json_object(await _json(incoming))
@@ -196,7 +198,7 @@ class _Server:
             try:
                 async with aclosing(self._router.stream(one)) as events:
                     async for event in events:
-                        await queue.put(openai.event(openai.completion_chunk(event, index, model)))
+                        await queue.put(sse.event(openai.completion_chunk(event, index, model)))
             except InferError as error:
                 await queue.put(_openai_error(error))
             finally:
@@ -215,7 +217,7 @@ class _Server:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        yield openai.DONE
+        yield sse.DONE
 
     async def _stream(
         self, incoming: web.Request, events: AsyncGenerator[bytes], characters: int
@@ -275,7 +277,7 @@ def _include_usage(fields: dict[str, Any]) -> bool:
 
 def _openai_error(error: InferError) -> bytes:
     # The router says 422 here whatever the error was.
-    return openai.event({"error": {"message": str(error), "http_status_code": 422}})
+    return sse.event({"error": {"message": str(error), "http_status_code": 422}})
 
 
 def _generated(asked: Request, answer: Answer) -> dict[str, Any]:
@@ -286,18 +288,22 @@ def _generated(asked: Request, answer: Answer) -> dict[str, Any]:
             "generated_tokens": answer.end.generated_tokens,
             "seed": answer.end.seed,
             "prefill": [],
-            "tokens": [token.body() for token in answer.tokens],
+            "tokens": [_token(token) for token in answer.tokens],
         }
         if answer.top_tokens:
-            details["top_tokens"] = [[token.body() for token in top] for top in answer.top_tokens]
+            details["top_tokens"] = [[_token(token) for token in top] for top in answer.top_tokens]
         body["details"] = details
     return body
 
 
+def _token(token: Token) -> dict[str, Any]:
+    return {"id": token.id, "text": token.text, "logprob": token.logprob, "special": token.special}
+
+
 def _stream_body(asked: Request, event: Event) -> dict[str, Any]:
-    body: dict[str, Any] = {"index": event.index, "token": event.token.body()}
+    body: dict[str, Any] = {"index": event.index, "token": _token(event.token)}
     if event.top_tokens:
-        body["top_tokens"] = [token.body() for token in event.top_tokens]
+        body["top_tokens"] = [_token(token) for token in event.top_tokens]
     body["generated_text"] = event.end.text if event.end else None
     body["details"] = _stream_details(event.end) if event.end and asked.get("details", False) else None
     return body

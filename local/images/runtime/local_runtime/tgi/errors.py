@@ -1,5 +1,10 @@
 """The router's errors: their words, kinds and HTTP statuses are those of Text Generation Inference 3.3.7."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from local_runtime import engine
+
 
 class InferError(Exception):
     """A request that the router refuses or can't finish."""
@@ -74,3 +79,14 @@ class RequestShapeError(InferError):
     def __init__(self, message: str, status: int = 422) -> None:
         super().__init__(message)
         self.status = status
+
+
+@contextmanager
+def in_router_words() -> Generator[None]:
+    """Turns what the engine raises into what the router says of it."""
+    try:
+        yield
+    except engine.GenerationError as error:
+        raise GenerationError(str(error)) from error
+    except engine.TemplateError as error:
+        raise TemplateError(str(error)) from error

@@ -1,22 +1,21 @@
-"""`python -m local_tgi [OPTIONS]`: the launcher. Loads the model, then serves; on SIGTERM finishes what runs."""
+"""`python -m local_runtime.tgi [OPTIONS]`: the launcher. Loads the model, serves; on SIGTERM finishes what runs."""
 
 import asyncio
 import ipaddress
 import json
 import logging
 import os
-import signal
 import sys
 from datetime import UTC, datetime
 
 from aiohttp import web
 
-from local_tgi.arguments import Arguments, ArgumentValidationError, UsageError, parse
-from local_tgi.engine import EchoEngine, Engine
-from local_tgi.llama import LlamaEngine, NoModelError, find_model
-from local_tgi.options import OPTIONS
-from local_tgi.router import Router
-from local_tgi.server import application
+from local_runtime import process
+from local_runtime.llama import NoModelError
+from local_runtime.tgi.arguments import Arguments, ArgumentValidationError, UsageError, parse
+from local_runtime.tgi.options import OPTIONS
+from local_runtime.tgi.router import Router
+from local_runtime.tgi.server import application
 
 _log = logging.getLogger("text_generation_router")
 
@@ -59,9 +58,6 @@ def main() -> int:
     except NoModelError as error:
         _log.error("%s", error)
         return 1
-    finally:
-        # llama.cpp's threads don't end by themselves, and nothing of them is worth waiting for.
-        logging.shutdown()
 
 
 def _configure_log(arguments: Arguments) -> None:
@@ -72,11 +68,14 @@ def _configure_log(arguments: Arguments) -> None:
 
 
 async def _serve(arguments: Arguments) -> int:
-    # Taken over first: a pod may be told to stop while its model still loads.
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    engine = await _engine(arguments)
+    stop = process.stop_event()
+    engine = await process.load_engine(
+        arguments.model_id,
+        os.environ,
+        slots=arguments.max_batch_size,
+        context_tokens=arguments.max_batch_total_tokens,
+        log=_log,
+    )
     # Cancelled with their client: what nobody reads any more frees its slot.
     runner = web.AppRunner(
         application(Router(arguments, engine)),
@@ -95,21 +94,6 @@ async def _serve(arguments: Arguments) -> int:
     return 0
 
 
-async def _engine(arguments: Arguments) -> Engine:
-    if os.environ.get("LOCAL_ENGINE") == "echo":
-        return EchoEngine(
-            int(os.environ.get("LOCAL_ECHO_TOKENS", "16")),
-            float(os.environ.get("LOCAL_ECHO_SECONDS_PER_TOKEN", "0")),
-        )
-    model = find_model(arguments.model_id)
-    _log.info("Loading %s", model)
-    engine = await LlamaEngine.load(
-        model, slots=arguments.max_batch_size, context_tokens=arguments.max_batch_total_tokens
-    )
-    _log.info("Model ready: %d slots, %d tokens", arguments.max_batch_size, arguments.max_batch_total_tokens)
-    return engine
-
-
 def _address(hostname: str) -> str:
     try:
         return str(ipaddress.ip_address(hostname))
@@ -120,7 +104,4 @@ def _address(hostname: str) -> str:
 
 
 if __name__ == "__main__":
-    status = main()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
+    process.end(main())

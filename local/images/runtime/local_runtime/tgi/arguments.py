@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from local_tgi.options import FALSE_WORDS, OPTIONS, InvalidValueError, Option
+from local_runtime.tgi.options import FALSE_WORDS, OPTIONS, InvalidValueError, Option
 
 _BY_FLAG = {option.flag: option for option in OPTIONS}
 DEFAULT_TOTAL_TOKENS = 4096

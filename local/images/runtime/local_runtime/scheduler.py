@@ -5,22 +5,39 @@ The queue's length and the batch's size that the metrics report are these, so th
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
-from local_tgi.metrics import Metrics
+
+@dataclass(frozen=True)
+class Load:
+    """What the queue and the batch hold."""
+
+    waiting: int
+    running: int
+    reserved_tokens: int
+    """Of the budget, by the requests that run."""
 
 
 class Scheduler:
     """Admits requests to the running batch in the order of their arrival."""
 
-    def __init__(self, slots: int, token_budget: int, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        slots: int,
+        token_budget: int,
+        *,
+        on_change: Callable[[Load], None],
+        on_admission: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        """`on_change` is told of every change of the load, `on_admission` the batch's size with each new request."""
         self._slots = slots
         self._budget = token_budget
-        self._metrics = metrics
+        self._on_change = on_change
+        self._on_admission = on_admission
         self._running: list[int] = []
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
-        metrics.batch_max_total_tokens.set(token_budget)
 
     @asynccontextmanager
     async def admitted(self, tokens: int) -> AsyncGenerator[None]:
@@ -53,8 +70,6 @@ class Scheduler:
                 break
             self._waiting.popleft()
             self._running.append(tokens)
-            self._metrics.batch_next_size.observe(len(self._running))
+            self._on_admission(len(self._running))
             turn.set_result(None)
-        self._metrics.queue_size.set(len(self._waiting))
-        self._metrics.batch_current_size.set(len(self._running))
-        self._metrics.batch_current_max_tokens.set(sum(self._running))
+        self._on_change(Load(len(self._waiting), len(self._running), sum(self._running)))

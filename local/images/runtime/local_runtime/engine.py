@@ -23,6 +23,11 @@ class Sampling:
     repetition_penalty: float
     frequency_penalty: float
     seed: int
+    presence_penalty: float = 0.0
+    min_p: float = 0.0
+    """0 is no limit."""
+    ignore_eos: bool = False
+    """Whether to go on to the limit whatever the model says."""
     stop: Sequence[str] = ()
     top_n_tokens: int = 0
     schema: dict[str, Any] | None = None
@@ -38,10 +43,6 @@ class Token:
     logprob: float
     special: bool = False
 
-    def body(self) -> dict[str, Any]:
-        """As the API gives it."""
-        return {"id": self.id, "text": self.text, "logprob": self.logprob, "special": self.special}
-
 
 @dataclass(frozen=True)
 class Step:
@@ -54,10 +55,27 @@ class Step:
     """Known at the last step."""
     prefill_seconds: float | None = None
     """How long the engine took to read the prompt, known at the last step."""
+    cached_tokens: int = 0
+    """Tokens of the prompt that were in the KV cache already, known at the last step."""
+    stop: str = ""
+    """The stop sequence that ended it. It isn't in the token's text."""
+
+
+class GenerationError(Exception):
+    """The engine failed while it generated."""
+
+
+class TemplateError(Exception):
+    """Messages that the model's chat template refuses."""
 
 
 class Engine(Protocol):
     """Generates text from prompts, several at once."""
+
+    @property
+    def trained_tokens(self) -> int | None:
+        """The longest sequence that the model was trained for; None where it has no such limit."""
+        ...
 
     async def token_ids(self, text: str, *, add_special: bool) -> list[tuple[int, str]]:
         """The tokens of a text: their ids and their own text."""
@@ -88,6 +106,11 @@ class EchoEngine:
     def __init__(self, tokens: int = 16, seconds_per_token: float = 0.0) -> None:
         self._tokens = tokens
         self._seconds = seconds_per_token
+
+    @property
+    def trained_tokens(self) -> int | None:
+        """No limit."""
+        return None
 
     async def token_ids(self, text: str, *, add_special: bool) -> list[tuple[int, str]]:
         """One token for each word."""

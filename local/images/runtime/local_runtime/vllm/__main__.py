@@ -1,0 +1,106 @@
+"""`python -m local_runtime.vllm serve [MODEL] [OPTIONS]`: loads the model, then serves; stops as vLLM does."""
+
+import asyncio
+import logging
+import os
+import sys
+
+from aiohttp import web
+
+from local_runtime import process
+from local_runtime.engine import Engine
+from local_runtime.generation import DEFAULT_CONTEXT_TOKENS, Generation
+from local_runtime.llama import NoModelError
+from local_runtime.vllm import VERSION, environment, storage
+from local_runtime.vllm.arguments import Arguments, ConfigurationError, parse
+from local_runtime.vllm.server import Server
+
+_log = logging.getLogger("vllm")
+
+
+def main() -> int:
+    """Runs the server; returns its exit status."""
+    logging.basicConfig(
+        level=os.environ.get("VLLM_LOGGING_LEVEL", "INFO").upper(),
+        format="%(levelname)s %(asctime)s [%(name)s] %(message)s",
+        datefmt="%m-%d %H:%M:%S",
+        stream=sys.stderr,
+    )
+    words = sys.argv[1:]
+    try:
+        arguments = parse(words[1:] if words[:1] == ["serve"] else words)
+        _check_environment(arguments)
+        return asyncio.run(_serve(arguments))
+    except (ConfigurationError, environment.EnvironmentRefusedError, NoModelError, storage.StorageError) as error:
+        _log.error("%s", error)
+        return 1
+
+
+def _check_environment(arguments: Arguments) -> None:
+    for name in environment.unknown(os.environ):
+        if arguments.fail_on_unknown_environment:
+            raise ConfigurationError(f"ValueError: Unknown vLLM environment variable detected: {name}")
+        _log.warning("Unknown vLLM environment variable detected: %s", name)
+    environment.check(os.environ)
+
+
+async def _serve(arguments: Arguments) -> int:
+    stop = process.stop_event()
+    _log.info("vLLM API server version %s, model %s", VERSION, arguments.model)
+    model = arguments.model
+    if storage.is_remote(model) and os.environ.get("LOCAL_ENGINE") != "echo":
+        _log.info("Detected Run:ai model config. Overriding `load_format` to 'runai_streamer'")
+        model = str(await asyncio.to_thread(storage.download, model, os.environ))
+    kv_tokens = arguments.kv_tokens or max(DEFAULT_CONTEXT_TOKENS, arguments.max_model_len or 0)
+    engine = await process.load_engine(model, os.environ, slots=arguments.slots, context_tokens=kv_tokens, log=_log)
+    server = Server(arguments, engine, max_model_len=_length(arguments, engine, kv_tokens), kv_tokens=kv_tokens)
+    # Cancelled with their client: what nobody reads any more frees its slot.
+    runner = web.AppRunner(server.application(), access_log=None, handler_cancellation=True, shutdown_timeout=1)
+    await runner.setup()
+    await web.TCPSite(runner, arguments.host, arguments.port, backlog=2048).start()
+    _log.info("Starting vLLM server on http://%s:%d", arguments.host or "0.0.0.0", arguments.port)  # noqa: S104
+    await stop.wait()
+    await _stop(server.generation, arguments.shutdown_timeout)
+    await runner.cleanup()
+    await engine.close()
+    return 0
+
+
+def _length(arguments: Arguments, engine: Engine, kv_tokens: int) -> int:
+    """The longest sequence. Raises ConfigurationError where the model or the KV cache doesn't allow it."""
+    trained = engine.trained_tokens
+    asked = arguments.max_model_len
+    if asked is not None and trained is not None and asked > trained:
+        problem = (
+            f"User-specified max_model_len ({asked}) is greater than the derived max_model_len"
+            f" (max_position_embeddings={trained} or model_max_length=None in model's config.json)."
+        )
+        if os.environ.get("VLLM_ALLOW_LONG_MAX_MODEL_LEN", "0") not in ("1", "true"):
+            raise ConfigurationError(
+                f"ValueError: {problem} To allow overriding this maximum, set the env var"
+                " VLLM_ALLOW_LONG_MAX_MODEL_LEN=1."
+            )
+        _log.warning("%s", problem)
+    length = asked or min(trained or kv_tokens, kv_tokens)
+    if length > kv_tokens:
+        raise ConfigurationError(
+            f"ValueError: the KV cache has {kv_tokens} tokens and one sequence of max_model_len ({length}) needs more."
+            " Try increasing `gpu_memory_utilization` or decreasing `max_model_len` when initializing the engine."
+        )
+    return length
+
+
+async def _stop(generation: Generation, timeout_seconds: int) -> None:
+    """Ends what runs, as --shutdown-timeout says: at once, or after so long; the port stays open until then."""
+    mode = "drain" if timeout_seconds else "abort"
+    _log.info("[shutdown] API server: stopping engine client mode=%s timeout=%ss", mode, timeout_seconds)
+    generation.refuse()
+    if timeout_seconds:
+        await generation.drain(timeout_seconds)
+    generation.abort()
+    await generation.drain(1)
+    _log.info("[shutdown] API server: engine client stopped")
+
+
+if __name__ == "__main__":
+    process.end(main())
