@@ -131,7 +131,8 @@ def build(
 ) -> None:
     """Builds the Dockerfile in a folder, with this machine's certificates and package index but without keeping them.
 
-    `contexts` are folders that the Dockerfile may copy from by name, `target` is the stage to stop at. Raises LocalError with the failing step.
+    `contexts` are folders that the Dockerfile may copy from by name, `target` is the stage to stop at. Raises
+    LocalError with the failing step.
     """
     dockerfile = context / "Dockerfile"
     # Only Docker's own format has health checks.

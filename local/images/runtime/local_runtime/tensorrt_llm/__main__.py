@@ -13,6 +13,7 @@ import sys
 from aiohttp import web
 
 from local_runtime import process
+from local_runtime.engine import Engine
 from local_runtime.generation import DEFAULT_CONTEXT_TOKENS
 from local_runtime.llama import NoModelError
 from local_runtime.tensorrt_llm import VERSION
@@ -41,27 +42,31 @@ def main() -> int:
 async def _serve(arguments: Arguments) -> int:
     stop = process.stop_event()
     _log.info("TensorRT-LLM version: %s", VERSION)
-    settings = arguments.engine
     # Bound before the model loads, and not listening until it has.
-    listener = _bound(arguments)
+    with _bound(arguments) as listener:
+        engine, server = await _loaded(arguments)
+        # Cancelled with their client: what nobody reads any more frees its slot.
+        runner = web.AppRunner(
+            server.application(), access_log=None, handler_cancellation=True, shutdown_timeout=FOREVER_SECONDS
+        )
+        await runner.setup()
+        await web.SockSite(runner, listener, backlog=2048).start()
+        _log.info("Uvicorn running on http://%s:%d", arguments.host, arguments.port)
+        await stop.wait()
+        _log.info("Shutting down")
+        await runner.cleanup()
+        await engine.close()
+    return 0
+
+
+async def _loaded(arguments: Arguments) -> tuple[Engine, Server]:
+    settings = arguments.engine
     kv_tokens = settings.kv_cache_config.max_tokens or max(DEFAULT_CONTEXT_TOKENS, settings.max_seq_len or 0)
     engine = await process.load_engine(
         settings.model, os.environ, slots=slots(settings), context_tokens=kv_tokens, log=_log
     )
     length = min(settings.max_seq_len or engine.trained_tokens or kv_tokens, kv_tokens)
-    server = Server(arguments, engine, max_seq_len=length, kv_tokens=kv_tokens)
-    # Cancelled with their client: what nobody reads any more frees its slot.
-    runner = web.AppRunner(
-        server.application(), access_log=None, handler_cancellation=True, shutdown_timeout=FOREVER_SECONDS
-    )
-    await runner.setup()
-    await web.SockSite(runner, listener, backlog=2048).start()
-    _log.info("Uvicorn running on http://%s:%d", arguments.host, arguments.port)
-    await stop.wait()
-    _log.info("Shutting down")
-    await runner.cleanup()
-    await engine.close()
-    return 0
+    return engine, Server(arguments, engine, max_seq_len=length, kv_tokens=kv_tokens)
 
 
 def _bound(arguments: Arguments) -> socket.socket:
