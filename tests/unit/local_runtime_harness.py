@@ -61,9 +61,11 @@ async def launch(module: str, *arguments: str, **environment: str) -> Process:
 
 
 @asynccontextmanager
-async def serving(module: str, *arguments: str, ready: bytes, **environment: str) -> AsyncGenerator[Process]:
-    """A runtime with the echo engine, once it has written that it serves."""
-    process = await launch(module, *arguments, LOCAL_ENGINE="echo", **environment)
+async def serving(
+    module: str, *arguments: str, ready: bytes, engine: str = "echo", **environment: str
+) -> AsyncGenerator[Process]:
+    """A runtime, with the echo engine unless it is to have the real one, once it has written that it serves."""
+    process = await launch(module, *arguments, LOCAL_ENGINE=engine, **environment)
     try:
         await written(process, ready)
         yield process

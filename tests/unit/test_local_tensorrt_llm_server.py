@@ -12,7 +12,9 @@ from aiohttp.test_utils import TestClient, TestServer
 from local_runtime.engine import EchoEngine
 from local_runtime.tensorrt_llm.arguments import parse
 from local_runtime.tensorrt_llm.server import Server
+from prometheus_client.parser import text_string_to_metric_families
 
+from llm_serving.observability.metric import Kind
 from llm_serving.observability.runtime_metrics import TENSORRT_LLM_1_2_1
 from tests.unit.local_runtime_harness import Client, events, samples
 
@@ -116,11 +118,14 @@ async def test_prometheus_metrics(tmp_path: Path) -> None:
     async with opened(tmp_path, **MEASURED, seconds=0.01) as client:
         await events(client, "/v1/chat/completions", CHAT)
         found = await samples(client, "/prometheus/metrics")
-        names = {name.partition("{")[0] for name in found}
+        async with client.get("/prometheus/metrics") as answer:
+            families = list(text_string_to_metric_families(await answer.text()))
+    labels = {sample.name: {*sample.labels} - {"le"} for family in families for sample in family.samples}
 
     for metric in TENSORRT_LLM_1_2_1.metrics:
-        assert metric.name in names or f"{metric.name}_bucket" in names
-    assert {name for name in names if not name.endswith(("_bucket", "_sum", "_count", "_created"))} == {
+        name = f"{metric.name}_bucket" if metric.kind is Kind.HISTOGRAM else metric.name
+        assert labels[name] == set(metric.labels)
+    assert {name for name in labels if not name.endswith(("_bucket", "_sum", "_count", "_created"))} == {
         "trtllm_request_success_total"
     }
     assert found["trtllm_request_success_total{stop}"] == 1

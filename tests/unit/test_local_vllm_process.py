@@ -83,7 +83,8 @@ async def test_sigterm_aborts_or_finishes_what_runs_as_it_is_told(seconds: str, 
 
 @mock_aws
 def test_weights_from_s3(tmp_path: Path) -> None:
-    s3: Any = boto3.client("s3", region_name="us-east-1")  # pyright: ignore[reportUnknownMemberType]
+    session: Any = boto3.Session()
+    s3 = session.client("s3", region_name="us-east-1")
     s3.create_bucket(Bucket="weights")
     for key in ("models/tiny/1/model.gguf", "models/tiny/1/README.md", "models/tiny/10/model.gguf"):
         s3.put_object(Bucket="weights", Key=key, Body=key.encode())

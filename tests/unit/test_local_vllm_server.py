@@ -11,7 +11,9 @@ from local_runtime.engine import EchoEngine
 from local_runtime.vllm.arguments import parse
 from local_runtime.vllm.metrics import Metrics, token_buckets
 from local_runtime.vllm.server import Server
+from prometheus_client.parser import text_string_to_metric_families
 
+from llm_serving.observability.metric import Kind
 from llm_serving.observability.runtime_metrics import VLLM_0_33_0
 from tests.unit.local_runtime_harness import Client, events, samples, until
 
@@ -142,13 +144,14 @@ async def test_bodies_that_are_not_json() -> None:
         assert "JSON decode error" in (await answer.json())["error"]["message"]
 
 
-async def test_every_metric_that_is_asked_for_is_there_from_the_start() -> None:
-    async with opened() as (client, _):
-        found = await samples(client, "/metrics")
-    names = {name.partition("{")[0] for name in found}
+async def test_every_metric_that_is_asked_for_is_there_from_the_start_with_its_labels() -> None:
+    async with opened() as (client, _), client.get("/metrics") as answer:
+        families = list(text_string_to_metric_families(await answer.text()))
+    labels = {sample.name: {*sample.labels} - {"le"} for family in families for sample in family.samples}
 
     for metric in VLLM_0_33_0.metrics:
-        assert metric.name in names or f"{metric.name}_bucket" in names
+        name = f"{metric.name}_bucket" if metric.kind is Kind.HISTOGRAM else metric.name
+        assert labels[name] == set(metric.labels)
 
 
 async def test_metrics_count_what_happened() -> None:

@@ -129,9 +129,9 @@ VLLM_0_33_0 = RuntimeMetrics(
             "vllm:num_requests_running",
             "vllm:num_requests_waiting",
             "vllm:kv_cache_usage_perc",
-            "vllm:engine_sleep_state",
             labels=_VLLM,
         ),
+        *gauges("vllm:engine_sleep_state", labels=(*_VLLM, "sleep_state")),
         *gauges("vllm:num_requests_waiting_by_reason", labels=(*_VLLM, "reason")),
         *counters(
             "vllm:prompt_tokens_total",
@@ -139,9 +139,9 @@ VLLM_0_33_0 = RuntimeMetrics(
             "vllm:num_preemptions_total",
             "vllm:prefix_cache_queries_total",
             "vllm:prefix_cache_hits_total",
-            "vllm:admission_rejections_total",
             labels=_VLLM,
         ),
+        *counters("vllm:admission_rejections_total", labels=("model_name", "reason")),
         *counters("vllm:request_success_total", labels=(*_VLLM, "finished_reason")),
         *histograms(
             "vllm:time_to_first_token_seconds",

@@ -157,7 +157,7 @@ def _start(model: Path, slots: int, context_tokens: int) -> Any:
     # Threads that wait for each other must sleep, not spin: spinning makes a token take a second where the machine's
     # cores are busy with other pods. Read when the library is loaded.
     os.environ["OMP_WAIT_POLICY"] = "passive"
-    # Imported by name: it isn't installed where the tests run, which use the other engine.
+    # Imported by name and only here: it has no types, and the other engine needs none of its 100 MB.
     xllamacpp: Any = importlib.import_module("xllamacpp")
     parameters = xllamacpp.CommonParams()
     parameters.model.path = str(model)
