@@ -138,6 +138,14 @@ async def test_fields_that_vllm_does_not_know_are_ignored() -> None:
         assert answer.status == 200
 
 
+@pytest.mark.parametrize("prompt", [None, [], [1, 2], {}])
+async def test_prompts_that_are_no_text(prompt: Any) -> None:
+    async with opened() as (client, _):
+        status, error = await refused(client, {"prompt": prompt}, "/v1/completions")
+
+    assert (status, error["param"]) == (400, "body.prompt")
+
+
 async def test_bodies_that_are_not_json() -> None:
     async with opened() as (client, _), client.post("/v1/completions", data=b"{") as answer:
         assert answer.status == 400

@@ -11,10 +11,10 @@ import uuid
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar, cast
+from typing import Annotated, Any, Protocol, TypeVar, cast
 
 from aiohttp import web
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from local_runtime import sse
 from local_runtime.engine import GenerationError, Sampling, TemplateError
@@ -116,7 +116,7 @@ class ChatFields(Fields):
 class CompletionFields(Fields):
     """What of a completion request has a meaning here."""
 
-    prompt: str | list[str]
+    prompt: str | Annotated[list[str], Field(min_length=1)]
     max_tokens: int | None = None
 
     @property
