@@ -1,4 +1,4 @@
-"""`llm-serving`: what fits where, what a stack needs and costs, and which checks there are, on a command line.
+"""`llm-serving`: what fits where, what a stack needs and costs, which checks there are, and the model bucket.
 
 Each command imports what it uses when it runs: `llm-serving fit` answers in a fraction of a second, without Pulumi.
 """

@@ -20,7 +20,22 @@ STACK = Check("INPUT_STACK", "error", "A stack file cannot be read, or holds set
 OPTIONS = Check("INPUT_OPTIONS", "error", "Options are missing, or exclude each other.")
 FILE = Check("INPUT_FILE", "error", "A file cannot be written.")
 AWS = Check("INPUT_AWS", "error", "AWS cannot be asked what is to be looked up.")
-CHECKS = (UNKNOWN, RANGE, MODEL, STACK, OPTIONS, FILE, AWS)
+MODEL_FILES = Check("INPUT_MODEL_FILES", "error", "A model's folder lacks what a runtime needs, or has a broken file.")
+BUCKET = Check("INPUT_BUCKET", "error", "The model bucket cannot be reached, or refuses what it is asked.")
+REVISION = Check(
+    "INPUT_REVISION",
+    "error",
+    "A revision or alias is not there, exists with other content, or was changed by somebody else at the same time.",
+)
+DAMAGED = Check("REVISION_DAMAGED", "error", "A file in the model bucket is not what the revision's manifest says.")
+UNVERIFIED = Check(
+    "REVISION_UNVERIFIED", "unchecked", "S3 keeps no checksum of a file that could be compared with the manifest."
+)
+STRAY = Check("REVISION_STRAY", "warning", "The model bucket holds an object that no manifest names and no pod loads.")
+CHECKS = (
+    *(UNKNOWN, RANGE, MODEL, STACK, OPTIONS, FILE, AWS, MODEL_FILES, BUCKET, REVISION),
+    *(DAMAGED, UNVERIFIED, STRAY),
+)
 """Every kind of mistake that the command line itself finds."""
 
 

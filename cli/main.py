@@ -19,6 +19,7 @@ COMMANDS = {
     "plan": "show what a stack runs where and costs, or choose hardware for a model and a load",
     "checks": "list every code that a finding may have",
     "catalog": "list what the checks know, or ask AWS for news",
+    "models": "push models to the model bucket, and say which revision is in use",
 }
 """Every command, with what it does; the module of its name runs it."""
 INTERRUPTED = 130
@@ -66,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     listed = "\n".join(f"  {name:10}{what}" for name, what in COMMANDS.items())
     parser = argparse.ArgumentParser(
         prog="llm-serving",
-        description="What fits where, what a stack needs and costs, and which checks there are.",
+        description="What fits where, what a stack needs and costs, which checks there are, and the model bucket.",
         epilog=f"commands:\n{listed}\n\n`llm-serving COMMAND --help` has the options of each, with examples.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         usage="llm-serving [-h] COMMAND ...",

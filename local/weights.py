@@ -14,9 +14,9 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from botocore.exceptions import ClientError
-
-from llm_serving.model_registry import RevisionExistsError, push
+from llm_serving.registry.errors import RegistryError, RevisionExistsError
+from llm_serving.registry.push import push
+from llm_serving.registry.s3 import Bucket
 from local import cloud
 from local.errors import LocalError
 from local.paths import CACHE, ROOT
@@ -118,10 +118,10 @@ def push_when_bucket_exists(model: str, revision: str, stop_waiting: threading.E
     if bucket is None:
         return
     try:
-        push(folder, bucket, model, revision, s3)
+        push(folder, Bucket(bucket, s3), model, revision)
     except RevisionExistsError as error:
         raise LocalError(str(error), "give the model a new revision in stacks/Pulumi.local.yaml") from None
-    except ClientError as error:
+    except RegistryError as error:
         raise LocalError(f"the weights can't be pushed to {bucket}: {error}", "make reset, then make up") from error
 
 

@@ -85,7 +85,7 @@ def test_required_inputs_are_few() -> None:
 
 
 def test_importing_the_package_imports_no_pulumi() -> None:
-    program = "import sys, llm_serving.model_registry; sys.exit('pulumi' in sys.modules)"
+    program = "import sys, llm_serving.registry.push; sys.exit('pulumi' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 

@@ -19,11 +19,17 @@ from model_loader.manifest import File, Manifest, parse
 from model_loader.source import Source, source
 from moto import mock_aws
 
-from llm_serving.model_registry import push
+from llm_serving.registry.push import push
+from llm_serving.registry.s3 import Bucket
+from tests.model_files import safetensors
 
 BUCKET = "bucket"
 URL = f"s3://{BUCKET}/models/m/1"
-CONTENT = {"config.json": b"{}", "parts/model.safetensors": bytes(range(256)) * 40}
+CONTENT = {
+    "config.json": b'{"model_type": "llama"}',
+    "tokenizer.json": b"{}",
+    "parts/model.safetensors": safetensors(w=bytes(range(256)) * 40),
+}
 
 
 @pytest.fixture
@@ -42,7 +48,7 @@ def pushed(s3: Any, tmp_path: Path) -> Any:
     for name, content in CONTENT.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
-    push(folder, BUCKET, "m", "1", s3)
+    push(folder, Bucket(BUCKET, s3), "m", "1")
     return s3
 
 

