@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.table import Table
 
-from local import bench_capacity, machine, memory
+from local import bench_capacity, bench_models, machine, memory
 from local.console import console
 from local.errors import LocalError
 from local.paths import ROOT
@@ -21,8 +21,9 @@ RESULTS = ROOT / "bench"
 
 
 def run() -> None:
-    """Measures the checks, a start with everything built and nothing running, one with no change, and memory."""
+    """Measures the checks, pushing a model, a start with everything built and nothing running, one with no change, and memory."""
     bench_capacity.run()
+    bench_models.run()
     _make("down")
     start = _timed("up")
     unchanged = _timed("up")

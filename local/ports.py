@@ -3,6 +3,7 @@
 import fcntl
 import json
 import socket
+from collections.abc import Collection
 
 from local.errors import LocalError
 from local.paths import state
@@ -32,7 +33,8 @@ def _is_free(port: int) -> bool:
     return True
 
 
-def _any_free(taken: set[int]) -> int:
+def free(taken: Collection[int] = ()) -> int:
+    """A port that nothing listens on and that isn't one of `taken`; nothing remembers it."""
     for _ in range(100):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -67,7 +69,7 @@ def _choose(service: str, *, recheck: bool) -> int:
         taken = {number for name, number in ports.items() if name != service}
         preferred = PREFERRED.get(service)
         usable = preferred is not None and preferred not in taken and _is_free(preferred)
-        ports[service] = preferred if preferred is not None and usable else _any_free(taken)
+        ports[service] = preferred if preferred is not None and usable else free(taken)
         file.seek(0)
         file.truncate()
         json.dump(ports, file, indent=1, sort_keys=True)

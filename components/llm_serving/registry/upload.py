@@ -5,11 +5,14 @@ than `s3.parts_in_memory` parts in memory. Nothing that is there already is repl
 there at the beginning, so that two pushes at once can't mix.
 """
 
+import contextlib
 import hashlib
+import queue
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +51,16 @@ class _Part:
         return s3.base64_of(self.digest)
 
 
+@dataclass(frozen=True, slots=True)
+class _Multipart:
+    """An upload in parts that has begun."""
+
+    key: str
+    id: str
+    known: Mapping[int, tuple[str, str]]
+    """Tag and checksum of each part, by number, that an interrupted push sent."""
+
+
 def stored(bucket: Bucket, prefix: str) -> dict[str, Stored]:
     """The objects below a prefix, by key. Raises botocore's errors."""
     pages = bucket.client.get_paginator("list_objects_v2").paginate(Bucket=bucket.name, Prefix=f"{prefix}/")
@@ -71,6 +84,7 @@ class Uploader:
         self.tags: dict[str, str] = {}
         """The tag of each file's object, by path, as S3 gave it."""
         self._lock = threading.Lock()
+        self._buffers: queue.SimpleQueue[bytearray] = queue.SimpleQueue()
 
     def upload(self, files: Sequence[LocalFile]) -> list[File]:
         """Make the bucket have these files; return what the manifest says of them, in their order.
@@ -80,8 +94,10 @@ class Uploader:
         """
         self._objects = stored(self._bucket, self._prefix)
         self._uploads = self._begun()
-        slots = s3.parts_in_memory(max(file.size for file in files))
-        self._slots = threading.Semaphore(slots)
+        largest = max(file.size for file in files)
+        slots = s3.parts_in_memory(largest)
+        for _ in range(slots):
+            self._buffers.put(bytearray(min(s3.part_bytes(largest), max(1, largest))))
         readers = ThreadPoolExecutor(s3.FILES_AT_ONCE, "reader")
         self._senders = ThreadPoolExecutor(slots, "sender")
         # The largest first: at the end there is then something small left for every thread.
@@ -154,9 +170,10 @@ class Uploader:
         return None
 
     def _whole(self, file: LocalFile, key: str, condition: Mapping[str, str]) -> File:
-        self._make_room()
+        buffer = self._buffer()
         try:
-            data = file.location.read_bytes()
+            with file.location.open("rb") as stream:
+                data = _read(stream, buffer, file.size)
             _check_unchanged(file)
             digest = hashlib.sha256(data)
             checksum = s3.base64_of(digest.digest())
@@ -170,20 +187,20 @@ class Uploader:
             self._count(len(data))
             return File(file.path, file.size, digest.hexdigest(), checksum)
         finally:
-            self._slots.release()
+            self._buffers.put(buffer)
 
     def _in_parts(self, file: LocalFile, key: str, condition: Mapping[str, str]) -> File:
-        upload, known = self._resume(key)
+        upload = self._resume(key)
         whole = hashlib.sha256()
         parts: list[Future[_Part]] = []
         length = s3.part_bytes(file.size)
         with file.location.open("rb") as stream:
             for number in range(1, -(-file.size // length) + 1):
-                self._make_room()
-                data = stream.read(length)
-                parts.append(self._senders.submit(self._part, key, upload, number, data, known.get(number)))
+                buffer = self._buffer()
+                data = _read(stream, buffer, length)
                 whole.update(data)
-                del data  # or one more part would be in memory while this thread waits
+                parts.append(self._senders.submit(self._part, upload, number, data, buffer))
+                del data  # a copy, where the part is the last: not to be kept while this thread waits
         done = [part.result() for part in parts]
         _check_unchanged(file)
         checksum = s3.composite([part.digest for part in done])
@@ -191,7 +208,7 @@ class Uploader:
             completed = self._bucket.client.complete_multipart_upload(
                 Bucket=self._bucket.name,
                 Key=key,
-                UploadId=upload,
+                UploadId=upload.id,
                 MpuObjectSize=file.size,
                 MultipartUpload={
                     "Parts": [
@@ -205,20 +222,21 @@ class Uploader:
             self.tags[file.path] = self._settle(key, checksum, error)
         return File(file.path, file.size, whole.hexdigest(), checksum)
 
-    def _part(self, key: str, upload: str, number: int, data: bytes, known: tuple[str, str] | None) -> _Part:
-        """Send one part, unless an interrupted push did, and give its room in memory back."""
+    def _part(self, upload: _Multipart, number: int, data: bytearray, buffer: bytearray) -> _Part:
+        """Send one part, unless an interrupted push did, and give its buffer back."""
         try:
             if self._stop.is_set():
                 raise StoppedError  # noqa: TRY301  the same way out for every failure
             digest = hashlib.sha256(data).digest()
             checksum = s3.base64_of(digest)
-            if known and known[1] == checksum:
+            tag, known = upload.known.get(number, ("", ""))
+            if known == checksum:
                 self._advance(len(data))
-                return _Part(number, known[0], digest)
+                return _Part(number, tag, digest)
             sent = self._bucket.client.upload_part(
                 Bucket=self._bucket.name,
-                Key=key,
-                UploadId=upload,
+                Key=upload.key,
+                UploadId=upload.id,
                 PartNumber=number,
                 Body=data,
                 ChecksumSHA256=checksum,
@@ -229,24 +247,22 @@ class Uploader:
             self._fail(error)
             raise
         finally:
-            self._slots.release()
+            self._buffers.put(buffer)
 
-    def _resume(self, key: str) -> tuple[str, dict[int, tuple[str, str]]]:
-        """An upload's id, and the tag and checksum of each part of it that an interrupted push sent."""
+    def _resume(self, key: str) -> _Multipart:
+        """The upload of an object that an interrupted push began, or else a new one."""
+        bucket, client = self._bucket.name, self._bucket.client
         begun = self._uploads.get(key)
         if begun is not None:
-            pages = self._bucket.client.get_paginator("list_parts").paginate(
-                Bucket=self._bucket.name, Key=key, UploadId=begun
-            )
+            pages = client.get_paginator("list_parts").paginate(Bucket=bucket, Key=key, UploadId=begun)
             parts = [part for page in pages for part in page.get("Parts", [])]
             if parts and all("ChecksumSHA256" in part for part in parts):
-                return begun, {part["PartNumber"]: (part["ETag"], part["ChecksumSHA256"]) for part in parts}
+                known = {part["PartNumber"]: (part["ETag"], part["ChecksumSHA256"]) for part in parts}
+                return _Multipart(key, begun, known)
             # Another program's, without the checksums that this one relies on.
-            self._bucket.client.abort_multipart_upload(Bucket=self._bucket.name, Key=key, UploadId=begun)
-        made = self._bucket.client.create_multipart_upload(
-            Bucket=self._bucket.name, Key=key, ChecksumAlgorithm="SHA256"
-        )
-        return made["UploadId"], {}
+            client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=begun)
+        made = client.create_multipart_upload(Bucket=bucket, Key=key, ChecksumAlgorithm="SHA256")
+        return _Multipart(key, made["UploadId"], {})
 
     def _settle(self, key: str, checksum: str, error: ClientError) -> str:
         """Accept a refused request whose object is there all the same: it had been made before, and its answer lost.
@@ -268,16 +284,30 @@ class Uploader:
             ) from error
         return head["ETag"]
 
-    def _make_room(self) -> None:
-        """Wait until one more part may be in memory. Raises StoppedError where nothing is to be sent any more."""
-        while not self._slots.acquire(timeout=0.2):
+    def _buffer(self) -> bytearray:
+        """Room for one part, once there is some. Raises StoppedError where nothing is to be sent any more."""
+        while True:
             if self._stop.is_set():
                 raise StoppedError
+            with contextlib.suppress(queue.Empty):
+                return self._buffers.get(timeout=0.2)
 
     def _count(self, size: int) -> None:
         with self._lock:
             self.sent += size
         self._advance(size)
+
+
+def _read(stream: BufferedReader, buffer: bytearray, length: int) -> bytearray:
+    """The next `length` bytes, fewer at the end: in the buffer, or a copy where they don't fill it.
+
+    boto3 sends a bytearray as it is; of bytes it makes one with the headers in front, which would double the memory.
+    """
+    with memoryview(buffer) as view:
+        count = 0
+        while count < length and (more := stream.readinto(view[count:length])):
+            count += more
+    return buffer if count == len(buffer) else buffer[:count]
 
 
 def _check_unchanged(file: LocalFile) -> None:

@@ -1,7 +1,8 @@
 """A bucket of its own for each test, on one S3 server for all of them, and parts so small that tests are fast."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,18 +19,21 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[Server]:
     running.stop()
 
 
+@pytest.fixture(scope="session")
+def client(server: Server) -> Any:
+    return s3_client(server.port)
+
+
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(s3, "PART_BYTES", s3.MEBIBYTE)
 
 
 @pytest.fixture
-def bucket(server: Server, request: pytest.FixtureRequest) -> Iterator[Bucket]:
-    client = s3_client(server.port)
+def bucket(client: Any, request: pytest.FixtureRequest) -> Bucket:
     name = f"models-{abs(hash(request.node.nodeid)):x}"
     client.create_bucket(Bucket=name)
-    yield Bucket(name, client)
-    client.close()
+    return Bucket(name, client)
 
 
 @pytest.fixture

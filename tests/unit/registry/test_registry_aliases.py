@@ -25,9 +25,9 @@ def revisions(bucket: Bucket, tmp_path: Path) -> Bucket:
 
 def test_promoting_and_rolling_back(revisions: Bucket) -> None:
     assert aliases.find(revisions, "m", "stable") is None
-    for revision in "abc":
-        alias, moved = promote(revisions, "m", revision, "stable")
-        assert (alias.revision, moved) == (revision, True)
+    moves = [promote(revisions, "m", revision, "stable") for revision in "abc"]
+    assert [(alias.revision, moved) for alias, moved in moves] == [("a", True), ("b", True), ("c", True)]
+    alias = moves[-1][0]
     assert alias.previous == ("b", "a")
     assert promote(revisions, "m", "c", "stable") == (alias, False)
     assert aliases.resolve(revisions, "m", "stable") == "c"

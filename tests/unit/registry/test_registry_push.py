@@ -4,6 +4,7 @@ import hashlib
 import json
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -183,7 +184,9 @@ def test_an_upload_without_checksums_is_begun_anew(bucket: Bucket, model: Path) 
     assert uploads(bucket) == []
 
 
-def _between(bucket: Bucket, monkeypatch: pytest.MonkeyPatch, operation: str, act: Any) -> None:
+def _between(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, operation: str, act: Callable[[dict[str, Any]], object]
+) -> None:
     """Have something happen just before an operation is made for the first time."""
     original = getattr(bucket.client, operation)
     acted = threading.Event()
@@ -201,8 +204,9 @@ def test_a_request_whose_answer_was_lost_counts(
     bucket: Bucket, model: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     twin = s3_client(server.port)
-    _between(bucket, monkeypatch, "complete_multipart_upload", lambda made: twin.complete_multipart_upload(**made))
-    _between(bucket, monkeypatch, "put_object", lambda made: twin.put_object(**made))
+    for operation in ("complete_multipart_upload", "put_object"):
+        call = getattr(twin, operation)
+        _between(bucket, monkeypatch, operation, lambda made, call=call: call(**made))
 
     done = push(model, bucket, "m", "1")
     assert done.uploaded

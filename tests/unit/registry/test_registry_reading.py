@@ -105,7 +105,7 @@ def test_a_missing_object(pushed: Bucket, tmp_path: Path) -> None:
 def test_a_folder_with_something_else_in_it(pushed: Bucket, tmp_path: Path) -> None:
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "config.json").write_text("mine")
-    with pytest.raises(RegistryError, match="has something else in it .*name a folder that is not there yet"):
+    with pytest.raises(RegistryError, match=r"has something else in it .*name a folder that is not there yet"):
         pull(pushed, "m", "1", tmp_path / "m")
     assert found(tmp_path / "m") == {"config.json": b"mine"}
 
