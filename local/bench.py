@@ -21,7 +21,7 @@ RESULTS = ROOT / "bench"
 
 
 def run() -> None:
-    """Measures the checks, pushing a model, a start with everything built and nothing running, one with no change, and memory."""
+    """Measures the checks, a push of a model, then the environment: its start, one with no change, and its memory."""
     bench_capacity.run()
     bench_models.run()
     _make("down")

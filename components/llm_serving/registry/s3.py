@@ -64,7 +64,8 @@ def client() -> Any:
     import boto3  # noqa: PLC0415  takes longer to load than most commands run
     from botocore.config import Config  # noqa: PLC0415
 
-    session: Any = boto3
+    # Not boto3's own session, which keeps the credentials that it found first.
+    session: Any = boto3.Session()
     return session.client(
         "s3",
         config=Config(

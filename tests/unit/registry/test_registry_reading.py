@@ -49,6 +49,14 @@ def test_pull(pushed: Bucket, model: Path, tmp_path: Path, reference: str) -> No
     assert pull(pushed, "m", reference, target).fetched_bytes == 0
 
 
+def test_an_empty_file(bucket: Bucket, model: Path, tmp_path: Path) -> None:
+    (model / "empty").write_bytes(b"")
+    push(model, bucket, "m", "1")
+    pull(bucket, "m", "1", tmp_path / "m")
+    assert found(tmp_path / "m") == found(model)
+    assert verify(bucket, "m", "1", full=True).damaged == verify(bucket, "m", "1", full=False).damaged == []
+
+
 @pytest.mark.parametrize("cut_after", [3_000, 5_000])
 def test_a_cut_network_and_the_pull_after_it(
     server: Server, pushed: Bucket, model: Path, tmp_path: Path, cut_after: int
