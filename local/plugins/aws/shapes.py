@@ -47,6 +47,8 @@ class Property:
     """Whether a program can set it. Known of what a resource, a function or the provider itself has."""
     is_required: bool = False
     """Whether it always has a value; of an input, whether a program must set it."""
+    is_single: bool = False
+    """Whether the Terraform attribute is a list of one element at most, which Pulumi writes as that element."""
 
 
 class ObjectShape:

@@ -105,6 +105,7 @@ def object_shape(name: str, attributes: Mapping[str, Any], names: Mapping[str, s
                 attribute=key,
                 is_input=bool(schema.get("optional") or schema.get("required")),
                 is_required=bool(schema.get("required")),
+                is_single=schema["type"] in (_LIST, _SET) and schema.get("maxItems") == 1,
             )
             for key, schema in attributes.items()
         }
