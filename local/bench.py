@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.table import Table
 
-from local import bench_capacity, bench_models, machine, memory
+from local import bench_capacity, bench_models, bench_preview, machine, memory
 from local.console import console
 from local.errors import LocalError
 from local.paths import ROOT
@@ -21,10 +21,11 @@ RESULTS = ROOT / "bench"
 
 
 def run() -> None:
-    """Measures the checks, a push of a model, then the environment: its start, one with no change, and its memory."""
+    """Measures the checks, a push of a model, a preview, then the environment: its start, one with no change, memory."""
     bench_capacity.run()
     bench_models.run()
     _make("down")
+    bench_preview.run()
     start = _timed("up")
     unchanged = _timed("up")
     ask = _timed("ask")

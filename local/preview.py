@@ -30,7 +30,7 @@ PLANNED = ("aws", "kubernetes")
 
 def preview(stack: str) -> Plan:
     """Returns what `pulumi up` would do in an empty account. Raises LocalError where the stack can't be used."""
-    with _cloud(committed(stack)) as variables:
+    with throw_away_cloud(committed(stack)) as variables:
         engine = Engine(stack, toolchain.program("pulumi"), variables)
         seeds.put_images(cloud.client("ecr"), seeds.tagged_images(engine.stack_file()))
         engine.select()
@@ -43,7 +43,7 @@ def record(stack: str) -> dict[str, Any]:
     Its ids, addresses and secrets are made up (`local.planning`).
     """
     content = committed(stack)
-    with _cloud(content) as variables:
+    with throw_away_cloud(content) as variables:
         _plan_only(Path(variables["PULUMI_HOME"]) / "plugins")
         seeds.put_images(cloud.client("ecr"), seeds.tagged_images(content))
         engine = Engine(stack, toolchain.program("pulumi"), variables)
@@ -70,7 +70,7 @@ def _compare(stack: str, base: Path) -> Plan:
     before = committed(stack, base) if base.is_dir() and stack in known_stacks(base) else None
     if before is not None and seeds.account(before) != seeds.account(after):
         before = None  # nothing of one account can be kept in another
-    with _cloud(after) as variables:
+    with throw_away_cloud(after) as variables:
         _plan_only(Path(variables["PULUMI_HOME"]) / "plugins")
         protected: list[str] = []
         images = seeds.tagged_images(after)
@@ -112,7 +112,7 @@ def _others(ecr: Any, images: Mapping[str, str], there: Mapping[str, str]) -> di
 
 
 @contextmanager
-def _cloud(stack_file: Mapping[str, Any]) -> Generator[dict[str, str]]:
+def throw_away_cloud(stack_file: Mapping[str, Any]) -> Generator[dict[str, str]]:
     """A throw-away cloud with the account of a stack, and the environment that the engine needs for it."""
     plugins.require_aws()
     toolchain.ensure(*PROGRAMS)
@@ -217,17 +217,18 @@ def planned(stack: str, base: Path | None = None) -> Plan:
     A state folder is chosen when a process starts. Progress goes to standard error. Exits as the
     process does where that has said what is wrong.
     """
-    return Plan.from_json(_alone("preview", stack, "--here", *(("--base", str(base)) if base else ())))
+    return Plan.from_json(alone("local", "preview", stack, "--here", *(("--base", str(base)) if base else ())))
 
 
 def recorded(stack: str) -> dict[str, Any]:
     """As `record`, in such a process."""
-    return _alone("preview", stack, "--here", "--record")
+    return alone("local", "preview", stack, "--here", "--record")
 
 
-def _alone(*arguments: str) -> Any:
+def alone(module: str, *arguments: str) -> Any:
+    """What a module prints as JSON in a process with a state folder of its own. Exits as the process does."""
     with tempfile.TemporaryDirectory(prefix="llm-serving-") as folder:
-        command = [sys.executable, "-m", "local", *arguments]
+        command = [sys.executable, "-m", module, *arguments]
         temporary = Path(folder, "t")  # plugins that are killed leave their sockets there; those take only short paths
         temporary.mkdir()
         variables = {**os.environ, "LLM_SERVING_STATE": folder, "TMPDIR": str(temporary)}

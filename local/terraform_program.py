@@ -38,7 +38,7 @@ class Resource:
     kind: TerraformType
     translation: Translation
     label: str
-    """Its name in the program: unique among those of its kind."""
+    """Its name in the program, Pulumi's."""
     expressions: dict[str, str] = field(default_factory=dict[str, str])
     """Where each value is found that only AWS can choose: `${aws_vpc.network-vpc.id}`, by the value."""
 
@@ -78,7 +78,9 @@ class Writer:
     def _resource(self, state: State) -> Resource:
         sdk, kind = self._tokens.resource(state["type"])
         made = Resource(state, kind, Translation(self._pairings, sdk, kind.shape), _label(state["urn"]))
-        inputs, outputs = (dict(_leaves(_arguments(made, revealed(state.get(key) or {})))) for key in ("inputs", "outputs"))
+        inputs, outputs = (
+            dict(_leaves(_arguments(made, revealed(state.get(key) or {})))) for key in ("inputs", "outputs")
+        )
         for path, value in {**outputs, "id": state["id"]}.items():
             if path not in inputs:
                 made.expressions.setdefault(value, f"${{{made.address}.{path}}}")
@@ -127,8 +129,10 @@ def referring(value: Any, expressions: Mapping[str, str]) -> Any:
         return [referring(part, expressions) for part in cast("list[Any]", value)]
     if isinstance(value, int | float) and not isinstance(value, bool):
         return expressions.get(text_of(value), value)
-    if not isinstance(value, str):
-        return value
+    return _text(value, expressions) if isinstance(value, str) else value
+
+
+def _text(value: str, expressions: Mapping[str, str]) -> str:
     if value in expressions:
         return expressions[value]
     value = value.replace("${", "$${").replace("%{", "%%{")

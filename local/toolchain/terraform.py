@@ -59,5 +59,9 @@ def _configured(configuration: Path) -> Iterable[Path]:
 
 
 def _platform_folders(mirror: Path) -> Iterable[Path]:
-    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
-    yield mirror / ADDRESS / VERSION / f"linux_{machine}"
+    yield mirror / ADDRESS / VERSION / f"linux_{machine()}"
+
+
+def machine() -> str:
+    """This machine's processor in Go's words, as mirrors name it."""
+    return {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())

@@ -1,5 +1,9 @@
 """Started by the Pulumi engine: `python -m local.plugins.eks ENGINE_ADDRESS`."""
 
-from local.plugins.eks.provider import main
+import gc
+
+gc.disable()  # before the SDKs are imported: nothing that a component makes can go before the plugin ends
+
+from local.plugins.eks.provider import main  # noqa: E402
 
 main()
