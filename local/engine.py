@@ -23,6 +23,7 @@ from rich.status import Status
 from local.console import console
 from local.errors import LocalError
 from local.paths import ROOT, STATE, state
+from local.plugins.aws import warm
 
 PATIENCE_S = 120
 """How long the operations under way may take to end: the emulated cloud is done with most in a second."""
@@ -200,9 +201,17 @@ class Engine:
             *("--stack", self.stack, "--config-file", str(self.config_file), "--event-log", str(events)),
             *("--suppress-outputs", "--non-interactive", "--color", "never", "-C", str(self.root)),
         ]
-        with log.open("wb") as output, console.status(f"pulumi {operation}") as status:
+        with (
+            warm.started(self.environment) as bridge,
+            log.open("wb") as output,
+            console.status(f"pulumi {operation}") as status,
+        ):
             process = subprocess.Popen(
-                command, env=self.environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+                command,
+                env={**self.environment, **bridge},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
             outcome = Outcome()
             done = threading.Event()

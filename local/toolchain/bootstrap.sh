@@ -6,7 +6,16 @@ cache=${XDG_CACHE_HOME:-$HOME/.cache}/llm-serving
 home=$cache/uv-$version
 fail() { echo "error: $1" >&2; exit 1; }
 
+# Python that may not keep its bytecode compiles the SDKs, 100 MB of source, in each process: so they are compiled once.
+compile_once() {
+  if [ -n "${PYTHONDONTWRITEBYTECODE:-}" ] && [ -f uv.lock ] && [ ! .venv/.compiled -nt uv.lock ]; then
+    echo "compiling the Python packages, once: PYTHONDONTWRITEBYTECODE is set" >&2
+    "$1" run --quiet --frozen --compile-bytecode python -c "" >&2 && touch .venv/.compiled
+  fi
+}
+
 if found=$(command -v uv) && [[ $("$found" --version 2>/dev/null) =~ ^uv\ (0\.(9|[1-9][0-9]+)|[1-9][0-9]*)\. ]]; then
+  compile_once "$found"
   echo "$found"
   exit
 fi
@@ -35,4 +44,5 @@ if [ ! -x "$home/bin/uv" ]; then
   flock 9
   [ -x "$home/bin/uv" ] || install_uv
 fi
+compile_once "$home/bin/uv"
 echo "$home/bin/uv"

@@ -1,5 +1,6 @@
 """The whole program on every stack file: settings that load, one shape, the same resources in preview as for real."""
 
+import gc
 import json
 import runpy
 from collections import Counter
@@ -267,6 +268,7 @@ def refused(stack: str, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(cloud, "gather", gather)
     monkeypatch.setattr(environment, "Environment", make)
+    monkeypatch.setattr(gc, "disable", lambda: None)  # as the program does for its whole process
     with pytest.raises(pulumi.RunError) as caught:
         record(lambda: runpy.run_module("infra", run_name="__main__"), stack=stack)
     return str(caught.value)

@@ -257,6 +257,28 @@ def test_bootstrap_takes_a_fitting_uv_from_path(tmp_path: Path, version: str, fi
     assert answer == str(uv if fits else cached)
 
 
+def test_bootstrap_compiles_the_packages_once_where_python_may_not(tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+    uv = _program(tmp_path, "uv", "")
+    uv.write_text(f'#!/bin/sh\nif [ "$1" = --version ]; then echo uv 0.13.9; else echo "$@" >> {ran}; fi\n')
+    (tmp_path / ".venv").mkdir()
+    lock = tmp_path / "uv.lock"
+    lock.touch()
+    script = Path(toolchain.__file__).parent / "bootstrap.sh"
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "XDG_CACHE_HOME": str(tmp_path)}
+
+    def times(**more: str) -> int:
+        answer = subprocess.check_output(["bash", script], cwd=tmp_path, env={**environment, **more}, text=True)
+        assert answer.strip() == str(uv)
+        return ran.read_text().count("--compile-bytecode") if ran.exists() else 0
+
+    assert times() == 0
+    assert [times(PYTHONDONTWRITEBYTECODE="1"), times(PYTHONDONTWRITEBYTECODE="1")] == [1, 1]
+    later = (tmp_path / ".venv" / ".compiled").stat().st_mtime + 1
+    os.utime(lock, (later, later))
+    assert times(PYTHONDONTWRITEBYTECODE="1") == 2
+
+
 def test_bootstrap_without_python(tmp_path: Path) -> None:
     _program(tmp_path, "python3", "").write_text("#!/bin/sh\nexit 1\n")
     script = Path(toolchain.__file__).parent / "bootstrap.sh"

@@ -20,6 +20,7 @@ from local.plugins.aws.bridge import MESSAGE_OPTIONS, Bridge
 from local.plugins.aws.provider import CallError, Provider
 from local.plugins.aws.sdk import installed
 from local.plugins.aws.tokens import NoCounterpartError
+from local.plugins.aws.warm import taken
 from local.plugins.lifetime import begin
 
 WORKERS = 128
@@ -109,7 +110,10 @@ def main() -> None:
     server, port = _server(WORKERS)
     messages, messages_port = _server(4)  # of its own: the bridge may say something while every worker waits for it
     log = _engine(engine)
-    bridge = Bridge(f"127.0.0.1:{messages_port}")
+    warm = taken()
+    if warm:
+        messages.add_insecure_port(warm.messages)
+    bridge = Bridge(f"127.0.0.1:{messages_port}", warm=warm.port if warm else None)
     try:
         provider = Provider(installed(), bridge, version("pulumi-aws"), log)
     except LocalError as error:

@@ -39,8 +39,11 @@ PROVIDER = "terraform-provider-aws"
 class Bridge:
     """One bridge with its Terraform provider."""
 
-    def __init__(self, engine: str) -> None:
+    def __init__(self, engine: str, warm: Callable[[], int] | None = None) -> None:
+        """`engine` is the address that it sends its messages to; `warm` gives the port of one that runs, or 0."""
         self._engine = engine
+        self._warm = warm
+        self.port = 0
         self._lock = threading.RLock()
         self._stub: services.ResourceProviderStub | None = None
         self._terraform: Terraform | None = None
@@ -92,21 +95,28 @@ class Bridge:
         return CACHE / "aws-bridge" / hashlib.sha256(identity.encode()).hexdigest()[:16]
 
     def _start(self) -> services.ResourceProviderStub:
+        self.port = self._warm() if self._warm else 0
+        if self.port:
+            return self._stub_at(self.port)
         bridge, binary = self._programs
         link = self._cache / "provider" / PROVIDER
         _write_script(link, [*_ended_with_parent(), str(binary)])
-        port = self._run([*_ended_with_parent(), str(bridge), self._engine])
-        channel = grpc.insecure_channel(f"127.0.0.1:{port}", options=MESSAGE_OPTIONS)
-        stub = services.ResourceProviderStub(channel)
+        self.port = self._run([*_ended_with_parent(), str(bridge), self._engine])
+        stub = self._stub_at(self.port)
         parameters = proto.ParameterizeRequest.ParametersArgs(args=[str(link)])
         parameterize: Callable[[Message], Message] = stub.Parameterize  # type: ignore[reportUnknownMemberType]
         try:
             parameterize(proto.ParameterizeRequest(args=parameters))
         except grpc.RpcError as error:
+            self.port = 0
             self.end()
             reason = error.details() if isinstance(error, grpc.Call) else str(error)
             raise LocalError(f"the Terraform AWS provider {binary} does not start", str(reason)) from error
         return stub
+
+    @staticmethod
+    def _stub_at(port: int) -> services.ResourceProviderStub:
+        return services.ResourceProviderStub(grpc.insecure_channel(f"127.0.0.1:{port}", options=MESSAGE_OPTIONS))
 
     def _run(self, command: Sequence[str]) -> int:
         """Starts the bridge. Returns its port."""

@@ -146,7 +146,7 @@ def _scalar(value: Any, target: Shape) -> Any:
     match value:
         case dict() | list() if target == STRING:
             return _document(value)  # type: ignore[reportUnknownArgumentType]
-        case bool() | float() if target == STRING:
+        case bool() | int() | float() if target == STRING:
             return text_of(value)
         case "true" | "false" if target == BOOLEAN:
             return value == "true"

@@ -58,3 +58,4 @@ def main() -> None:
     when_orphaned(lambda: os._exit(0))
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # as in a Pulumi program: unfinished futures are no news
     serve(EksProvider(version_of("pulumi-eks")), sys.argv[1:])
+    os._exit(0)  # taking the SDKs apart, object by object, takes half a second
