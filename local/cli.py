@@ -209,7 +209,7 @@ def _pytest(title: str, marker: str, *options: str) -> None:
 
 @app.command()
 def bench() -> None:
-    """Measure start-up, a run with no change, and memory; write bench/."""
+    """Measure the checks, a preview, start-up, a run with no change, and memory; write bench/."""
     from local import bench as benchmark  # noqa: PLC0415
 
     benchmark.run()
