@@ -202,8 +202,8 @@ class Engine:
             *("--suppress-outputs", "--non-interactive", "--color", "never", "-C", str(self.root)),
         ]
         with (
-            warm.started(self.environment) as bridge,
             log.open("wb") as output,
+            warm.started(self.environment, output) as bridge,
             console.status(f"pulumi {operation}") as status,
         ):
             process = subprocess.Popen(

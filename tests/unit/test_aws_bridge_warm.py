@@ -51,5 +51,6 @@ def test_nothing_starts_beside_the_official_plugin(tmp_path: Path) -> None:
     program = tmp_path / "plugins" / "resource-aws-v7.0.0" / "pulumi-resource-aws"
     program.parent.mkdir(parents=True)
     program.symlink_to("/official")
-    with warm.started({"PULUMI_HOME": str(tmp_path)}) as variables:
-        assert variables == {}
+    for environment in ({"PULUMI_HOME": str(tmp_path)}, {}):
+        with (tmp_path / "log").open("wb") as log, warm.started(environment, log) as variables:
+            assert variables == {}

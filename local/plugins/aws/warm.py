@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FrameType
+from typing import IO
 
 from local.errors import LocalError
 from local.plugins.lifetime import when_orphaned
@@ -28,20 +29,27 @@ _WAIT_SECONDS = 0.05
 
 
 @contextmanager
-def started(environment: Mapping[str, str]) -> Generator[dict[str, str]]:
+def started(environment: Mapping[str, str], log: IO[bytes]) -> Generator[dict[str, str]]:
     """Starts a bridge without waiting for it, and ends it after the block. Gives the variable that leads to it.
 
     Nothing is started where Pulumi's official plugin is installed. `environment` is what the engine is started with:
-    the provider finds its cloud by it.
+    the provider finds its cloud by it. What the programs print goes to `log`.
     """
-    programs = Path(environment["PULUMI_HOME"]).glob("plugins/resource-aws-v*/pulumi-resource-aws")
+    programs = Path(environment.get("PULUMI_HOME", os.devnull)).glob("plugins/resource-aws-v*/pulumi-resource-aws")
     if all(program.is_symlink() for program in programs):
         yield {}
         return
     with TemporaryDirectory(prefix="bridge-", ignore_cleanup_errors=True) as folder:
         Path(folder, "free").touch()
         command = [sys.executable, "-P", "-m", "local.plugins.aws.warm", folder]
-        process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
+        process = subprocess.Popen(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
         try:
             yield {VARIABLE: folder}
         finally:
