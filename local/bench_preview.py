@@ -138,9 +138,7 @@ def _evaluation(services: int) -> dict[str, Any]:
     return {
         "services": services,
         "resources": int(measured[0]["resources"]),
-        **{
-            name: round(statistics.median(each[name] for each in measured), 2) for name in ("seconds", "import_seconds")
-        },
+        **{name: round(statistics.median(each[name] for each in measured), 2) for name in EVALUATED},
     }
 
 
