@@ -21,7 +21,7 @@ RESULTS = ROOT / "bench"
 
 
 def run() -> None:
-    """Measures the checks, a push of a model, a preview, then the environment: its start, one with no change, memory."""
+    """Measures the checks, a push, a preview, then the environment: a start, one with no change, and memory."""
     bench_capacity.run()
     bench_models.run()
     _make("down")
