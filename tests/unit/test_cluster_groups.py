@@ -51,7 +51,9 @@ def test_node_group_becomes_labels_taints_and_capacity() -> None:
     group = groups.from_description(DESCRIBED, ("us-east-1a", "us-east-1b"))
     assert (group.desired, group.minimum, group.maximum) == (2, 1, 3)
     assert group.taints == ({"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"},)
-    assert group.capacity == {"cpu": "48", "memory": "196608Mi", "pods": "110", "nvidia.com/gpu": "4"}
+    assert group.capacity == {
+        "cpu": "48", "memory": "196608Mi", "pods": "110", "nvidia.com/gpu": "4", "ephemeral-storage": "20G",
+    }  # fmt: skip
     assert group.node_labels(group.zone(3)) == {
         "llm-serving/pool": "l4",
         "eks.amazonaws.com/nodegroup": "l4-7f3",
@@ -64,6 +66,32 @@ def test_node_group_becomes_labels_taints_and_capacity() -> None:
         "topology.kubernetes.io/region": "us-east-1",
         "topology.kubernetes.io/zone": "us-east-1b",
     }
+
+
+def test_a_new_node_has_the_disk_of_its_launch_template() -> None:
+    """Pods ask for ephemeral storage: without it no new node would seem to have room for one."""
+    template = {"id": "lt-1", "name": "l4", "version": "2"}
+    asked: list[dict[str, Any]] = []
+
+    class Emulator:
+        def list_clusters(self) -> dict[str, Any]:
+            return {"clusters": ["llm"]}
+
+        def list_nodegroups(self, **_: str) -> dict[str, Any]:
+            return {"nodegroups": ["l4-7f3", "own-disk"]}
+
+        def describe_nodegroup(self, *, clusterName: str, nodegroupName: str) -> dict[str, Any]:  # noqa: N803 - boto3's
+            own = {"launchTemplate": template} if nodegroupName == "l4-7f3" else {"diskSize": 35}
+            return {"nodegroup": {**DESCRIBED, "nodegroupName": nodegroupName, **own}}
+
+        def describe_launch_template_versions(self, **given: Any) -> dict[str, Any]:
+            asked.append(given)
+            disks = [{"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 300}}]
+            return {"LaunchTemplateVersions": [{"LaunchTemplateData": {"BlockDeviceMappings": disks}}]}
+
+    found = [groups.read(Emulator(), Emulator()) for _ in range(2)][1]
+    assert [group.capacity["ephemeral-storage"] for group in found] == ["300G", "35G"]
+    assert asked == [{"LaunchTemplateId": "lt-1", "Versions": ["2"]}]
 
 
 def test_deleting_group_wants_no_nodes() -> None:

@@ -203,7 +203,7 @@ def machine_capacity(nodes: Iterable[Json]) -> Resources:
     for item in nodes:
         allocatable = section(item, "status", "allocatable")
         if allocatable and not simulated.is_simulated(item):
-            return {resource: parse(allocatable[resource]) for resource in ("cpu", "memory")}
+            return {resource: parse(allocatable[resource]) for resource in ("cpu", "ephemeral-storage", "memory")}
     return {}
 
 

@@ -17,6 +17,8 @@ _EFFECTS = {
     "NO_SCHEDULE": "NoSchedule", "PREFER_NO_SCHEDULE": "PreferNoSchedule", "NO_EXECUTE": "NoExecute",
 }  # fmt: skip
 MAX_PODS = 110
+DISK_GB = 20
+"""Root disk of a node group that names no size, by EKS' default."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class NodeGroup:
     labels: dict[str, str]
     taints: tuple[dict[str, str], ...]
     zones: tuple[str, ...]
+    disk_gb: int
 
     @property
     def instance(self) -> InstanceType:
@@ -41,7 +44,7 @@ class NodeGroup:
     @property
     def capacity(self) -> dict[str, str]:
         """A node's capacity, in Kubernetes' words."""
-        return capacity(self.instance)
+        return capacity(self.instance, self.disk_gb)
 
     def zone(self, number: int) -> str:
         """The zone of the group's instance of that number: an Auto Scaling group spreads over all of them."""
@@ -52,10 +55,11 @@ class NodeGroup:
         return {**self.labels, "topology.kubernetes.io/region": REGION, "topology.kubernetes.io/zone": zone}
 
 
-def capacity(instance: InstanceType) -> dict[str, str]:
-    """An instance's capacity as a node's status says it."""
+def capacity(instance: InstanceType, disk_gb: int) -> dict[str, str]:
+    """An instance's capacity, with a root disk of so many GB, as a node's status says it."""
     return {
         "cpu": str(instance.vcpus),
+        "ephemeral-storage": f"{disk_gb}G",
         "memory": f"{int(instance.memory * 1024)}Mi",
         "pods": str(MAX_PODS),
         **({GPU: str(instance.gpus)} if instance.gpus else {}),
@@ -68,8 +72,8 @@ def taint(described: Json) -> dict[str, str]:
     return {"key": described["key"], **value, "effect": _EFFECTS[described["effect"]]}
 
 
-def from_description(described: Json, zones: tuple[str, ...]) -> NodeGroup:
-    """A node group from what EKS' DescribeNodegroup answers, and the zones of its subnets."""
+def from_description(described: Json, zones: tuple[str, ...], disk_gb: int = DISK_GB) -> NodeGroup:
+    """A node group from what EKS' DescribeNodegroup answers, its subnets' zones and the size of its root disks."""
     instance_type: str = (described.get("instanceTypes") or ["t3.medium"])[0]  # EKS' default
     sizes: dict[str, int] = section(described, "scalingConfig")
     deleting = described.get("status") == "DELETING"
@@ -83,6 +87,7 @@ def from_description(described: Json, zones: tuple[str, ...]) -> NodeGroup:
         labels=_labels(described, instance_type),
         taints=tuple(taint(item) for item in sequence(described, "taints")),
         zones=zones or (f"{REGION}a",),
+        disk_gb=disk_gb,
     )
 
 
@@ -111,7 +116,8 @@ def read(eks: Any, ec2: Any) -> list[NodeGroup]:
         try:
             for name in eks.list_nodegroups(clusterName=cluster)["nodegroups"]:
                 described: Json = eks.describe_nodegroup(clusterName=cluster, nodegroupName=name)["nodegroup"]
-                found.append(from_description(described, _zones(ec2, described.get("subnets") or [])))
+                zones = _zones(ec2, described.get("subnets") or [])
+                found.append(from_description(described, zones, _disk_gb(ec2, described)))
         except ClientError as error:
             if "ResourceNotFound" not in str(error):  # deleted since it was listed
                 raise
@@ -127,3 +133,21 @@ def _zones(ec2: Any, subnets: list[str]) -> tuple[str, ...]:
         answer: list[Json] = ec2.describe_subnets(SubnetIds=list(key))["Subnets"]
         _zones_by_subnets[key] = tuple(sorted({subnet["AvailabilityZone"] for subnet in answer}))
     return _zones_by_subnets.get(key, ())
+
+
+_disks_by_template: dict[tuple[str, str], int] = {}
+"""A version of a launch template never changes."""
+
+
+def _disk_gb(ec2: Any, described: Json) -> int:
+    """The size of the root disks: of the launch template where the group has one, else of the group itself."""
+    template: dict[str, str] = section(described, "launchTemplate")
+    if not template:
+        return described.get("diskSize") or DISK_GB
+    key = template["id"], template["version"]
+    if key not in _disks_by_template:
+        versions = ec2.describe_launch_template_versions(LaunchTemplateId=key[0], Versions=[key[1]])
+        data: Json = versions["LaunchTemplateVersions"][0]["LaunchTemplateData"]
+        sizes = [section(disk, "Ebs").get("VolumeSize") for disk in sequence(data, "BlockDeviceMappings")]
+        _disks_by_template[key] = next((int(size) for size in sizes if size), DISK_GB)
+    return _disks_by_template[key]
