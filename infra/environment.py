@@ -172,6 +172,7 @@ class Environment:
             "model": name,
             "revision": model.revision,
             "weight_gb": model.weight_gb,
+            "bucket_name": self._bucket.bucket_name,
             "bucket_arn": self._bucket.bucket_arn,
             "bucket_key_arn": self._bucket.kms_key_arn,
             "image": self._runtime_image(model.runtime),

@@ -28,6 +28,8 @@ class InferenceServiceArgs(TypedDict):
     """Revision of the weights: the folder models/<model>/<revision> of the bucket."""
     weight_gb: float
     """Size of the model's files in GB (10^9 bytes)."""
+    bucket_name: pulumi.Input[str]
+    """Model bucket."""
     bucket_arn: pulumi.Input[str]
     """ARN of the model bucket: `ModelBucket.bucket_arn`."""
     bucket_key_arn: pulumi.Input[str]
@@ -99,9 +101,7 @@ class InferenceService(pulumi.ComponentResource):
             launch=launch,
             image=args["image"],
             loader_image=args["loader_image"],
-            weights=pulumi.Output.from_input(args["bucket_arn"]).apply(
-                lambda arn: f"s3://{arn.rpartition(':')[2]}/{prefix}"
-            ),
+            weights=pulumi.Output.concat("s3://", args["bucket_name"], "/", prefix),
             replicas=_checks.whole("replicas", args.get("replicas", 1), low=1, high=1000),
             cpu_millicores=int(args.get("cpu_millicores", 2000)),
             memory_mib=int(args.get("memory_mib", 8192)),

@@ -10,13 +10,15 @@ from llm_serving import InferenceService
 
 config = pulumi.Config()
 cluster_name = config.require("clusterName")
+bucket = config.require("bucket")
 cluster = kubernetes.Provider("cluster", cluster_identifier=cluster_name)
 service = InferenceService(
     "model",
     {
         "cluster_name": cluster_name,
         "namespace": config.require("namespace"),
-        "bucket_arn": config.require("bucketArn"),
+        "bucket_name": bucket,
+        "bucket_arn": f"arn:aws:s3:::{bucket}",
         "bucket_key_arn": config.require("bucketKeyArn"),
         "image": config.require("image"),
         "loader_image": config.require("loaderImage"),

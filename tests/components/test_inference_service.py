@@ -27,6 +27,7 @@ def service(**args: Any) -> Recording:
         "model": "tiny",
         "revision": "1",
         "weight_gb": 10,
+        "bucket_name": "weights",
         "bucket_arn": BUCKET_ARN,
         "bucket_key_arn": KEY_ARN,
         "image": "registry.example/tgi@sha256:1",

@@ -64,6 +64,7 @@ def test_required_inputs_are_few() -> None:
         "InferenceService": [
             "bucketArn",
             "bucketKeyArn",
+            "bucketName",
             "clusterName",
             "image",
             "loaderImage",

@@ -100,7 +100,7 @@ def service(folder: Path, engine: dict[str, str], vpc: dict[str, Any], namespace
         **REGION,
         "clusterName": vpc["name"],
         "namespace": namespace,
-        "bucketArn": f"arn:aws:s3:::{bucket}",
+        "bucket": bucket,
         "bucketKeyArn": rules[0]["ApplyServerSideEncryptionByDefault"]["KMSMasterKeyID"],
         "image": image("runtime"),
         "loaderImage": image("model-loader"),
