@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from botocore.exceptions import ClientError
 
 from llm_serving.registry import aliases, manifest, s3
-from llm_serving.registry.errors import RegistryError, code, explained
+from llm_serving.registry.errors import RegistryError, StoppedError, code, explained
 from llm_serving.registry.manifest import File, Manifest
 from llm_serving.registry.names import revision_prefix
 from llm_serving.registry.s3 import Bucket
@@ -95,6 +95,7 @@ class _Fetcher:
         self._folder = folder
         self._advance = advance
         self._stop = threading.Event()
+        self._error: BaseException | None = None
         self._lock = threading.Lock()
         self.fetched = 0
 
@@ -106,6 +107,8 @@ class _Fetcher:
         try:
             for task in [files.submit(self._file, file) for file in todo]:
                 task.result()
+        except StoppedError:
+            raise (self._error or RegistryError("the pull was stopped")) from None
         finally:
             self._stop.set()
             files.shutdown(cancel_futures=True)
@@ -146,8 +149,8 @@ class _Fetcher:
                     task.result()
                     notes.write(f"{number}\n")
                     notes.flush()
-            except BaseException:
-                self._stop.set()
+            except BaseException as error:
+                self._fail(error)
                 for task in tasks:
                     task.cancel()
                 wait(tasks)  # the file must stay open until nobody writes to it
@@ -155,15 +158,23 @@ class _Fetcher:
         if _sha256(path) != file.sha256:
             path.unlink()
             journal.unlink()
-            raise RegistryError(
+            error = RegistryError(
                 f"{self._bucket.url}/{self._prefix}/{file.path} isn't what its manifest says: `llm-serving models"
                 " verify --full` says what else is damaged; push the files as a new revision"
             )
+            self._fail(error)
+            raise error
         journal.unlink()
+
+    def _fail(self, error: BaseException) -> None:
+        with self._lock:
+            if self._error is None and not isinstance(error, StoppedError):
+                self._error = error
+        self._stop.set()
 
     def _part(self, file: File, number: int, target: int) -> None:
         if self._stop.is_set():
-            raise RegistryError("the pull was stopped")
+            raise StoppedError
         length = s3.part_bytes(file.size)
         begin, end = number * length, min((number + 1) * length, file.size)
         key = f"{self._prefix}/{file.path}"

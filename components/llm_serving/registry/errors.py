@@ -36,6 +36,10 @@ class BucketError(RegistryError):
     """S3 can't be reached, or refuses."""
 
 
+class StoppedError(Exception):
+    """This thread ends because another one failed, or a person has had enough. Never leaves the registry."""
+
+
 _CREDENTIALS = (
     botocore_errors.NoCredentialsError,
     botocore_errors.PartialCredentialsError,

@@ -9,7 +9,7 @@ from llm_serving.registry import aliases, manifest, s3
 from llm_serving.registry.aliases import Alias
 from llm_serving.registry.errors import explained
 from llm_serving.registry.manifest import Manifest
-from llm_serving.registry.names import ALIAS_NAMES, ALIASES
+from llm_serving.registry.names import ALIAS_NAMES, ALIASES, is_name
 from llm_serving.registry.s3 import Bucket
 
 
@@ -46,4 +46,5 @@ def models(bucket: Bucket, name: str | None = None) -> list[Model]:
 def _folders(bucket: Bucket, prefix: str) -> list[str]:
     pages = bucket.client.get_paginator("list_objects_v2").paginate(Bucket=bucket.name, Prefix=prefix, Delimiter="/")
     found = [entry["Prefix"] for page in pages for entry in page.get("CommonPrefixes", [])]
-    return [folder.removeprefix(prefix).rstrip("/") for folder in found]
+    names = [folder.removeprefix(prefix).rstrip("/") for folder in found]
+    return [name for name in names if is_name(name)]  # others are no models: somebody else's objects

@@ -32,8 +32,13 @@ def alias_key(model: str, alias: str) -> str:
     return f"{model_prefix(model)}/{ALIASES}/{alias}.json"
 
 
+def is_name(value: str) -> bool:
+    """Whether a model or a revision may be called that."""
+    return _NAME.fullmatch(value) is not None
+
+
 def _checked(field: str, value: str) -> str:
-    if _NAME.fullmatch(value):
+    if is_name(value):
         return value
     near = re.sub(r"[^A-Za-z0-9._-]+", "-", value).lstrip("._-")[:64] or "a09a354"
     raise RegistryError(

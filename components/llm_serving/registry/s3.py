@@ -71,7 +71,6 @@ def client() -> Any:
         config=Config(
             retries={"mode": "standard", "total_max_attempts": 6},
             connect_timeout=5,
-            read_timeout=30,
             tcp_keepalive=True,
             max_pool_connections=CONNECTIONS,
             s3={"payload_signing_enabled": False},

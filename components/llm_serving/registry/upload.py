@@ -1,8 +1,9 @@
 """Sends files to S3: in parts, many at once, each with its SHA-256, going on where an earlier attempt stopped.
 
 A file is read once: its parts are hashed for S3, and the whole of it for the manifest, on the way. At no time are more
-than `s3.parts_in_memory` parts in memory. Nothing that is there already is replaced unless it is exactly what was found
-there at the beginning, so that two pushes at once can't mix.
+than `s3.parts_in_memory` parts in memory, and `s3.FILES_AT_ONCE` files that are too small for parts. Nothing that is
+there already is replaced unless it is exactly what was found there at the beginning, so that two pushes at once can't
+mix.
 """
 
 import contextlib
@@ -19,17 +20,13 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from llm_serving.registry import s3
-from llm_serving.registry.errors import MovedError, RegistryError, code
+from llm_serving.registry.errors import MovedError, RegistryError, StoppedError, code
 from llm_serving.registry.inspection import LocalFile
 from llm_serving.registry.manifest import ABSENT, File
 from llm_serving.registry.s3 import Bucket
 
 _CONFLICTS = ("PreconditionFailed", "ConditionalRequestConflict", "NoSuchUpload", "InvalidPart", "412", "409", *ABSENT)
 """What S3 says where an object isn't what it was, or a request that it had done already is made again."""
-
-
-class StoppedError(Exception):
-    """This thread ends because another one failed, or a person has had enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +92,9 @@ class Uploader:
         self._objects = stored(self._bucket, self._prefix)
         self._uploads = self._begun()
         largest = max(file.size for file in files)
-        slots = s3.parts_in_memory(largest)
-        for _ in range(slots):
-            self._buffers.put(bytearray(min(s3.part_bytes(largest), max(1, largest))))
+        slots, length = s3.parts_in_memory(largest), s3.part_bytes(largest)
+        for _ in range(slots if largest > length else 0):
+            self._buffers.put(bytearray(length))
         readers = ThreadPoolExecutor(s3.FILES_AT_ONCE, "reader")
         self._senders = ThreadPoolExecutor(slots, "sender")
         # The largest first: at the end there is then something small left for every thread.
@@ -170,24 +167,19 @@ class Uploader:
         return None
 
     def _whole(self, file: LocalFile, key: str, condition: Mapping[str, str]) -> File:
-        buffer = self._buffer()
+        data = file.location.read_bytes()
+        _check_unchanged(file)
+        digest = hashlib.sha256(data)
+        checksum = s3.base64_of(digest.digest())
         try:
-            with file.location.open("rb") as stream:
-                data = _read(stream, buffer, file.size)
-            _check_unchanged(file)
-            digest = hashlib.sha256(data)
-            checksum = s3.base64_of(digest.digest())
-            try:
-                put = self._bucket.client.put_object(
-                    Bucket=self._bucket.name, Key=key, Body=data, ChecksumSHA256=checksum, **condition
-                )
-                self.tags[file.path] = put["ETag"]
-            except ClientError as error:
-                self.tags[file.path] = self._settle(key, checksum, error)
-            self._count(len(data))
-            return File(file.path, file.size, digest.hexdigest(), checksum)
-        finally:
-            self._buffers.put(buffer)
+            put = self._bucket.client.put_object(
+                Bucket=self._bucket.name, Key=key, Body=data, ChecksumSHA256=checksum, **condition
+            )
+            self.tags[file.path] = put["ETag"]
+        except ClientError as error:
+            self.tags[file.path] = self._settle(key, checksum, error)
+        self._count(len(data))
+        return File(file.path, file.size, digest.hexdigest(), checksum)
 
     def _in_parts(self, file: LocalFile, key: str, condition: Mapping[str, str]) -> File:
         upload = self._resume(key)

@@ -98,6 +98,7 @@ def test_listing(revisions: Bucket, model: Path) -> None:
     promote(revisions, "m", "a", "stable")
     revisions.client.put_object(Bucket=revisions.name, Key="models/half/1/config.json", Body=b"{}")
     revisions.client.put_object(Bucket=revisions.name, Key="models/m/half/config.json", Body=b"{}")
+    revisions.client.put_object(Bucket=revisions.name, Key="models/some body else's/1/manifest.json", Body=b"{}")
 
     found = listing.models(revisions)
     assert [each.name for each in found] == ["m", "other"]

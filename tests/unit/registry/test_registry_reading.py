@@ -103,6 +103,12 @@ def test_a_damaged_object_is_never_seen(pushed: Bucket, tmp_path: Path) -> None:
     assert not (tmp_path / "m").exists()
 
 
+def test_the_cause_is_told_and_not_what_it_stopped(pushed: Bucket, tmp_path: Path) -> None:
+    pushed.client.delete_object(Bucket=pushed.name, Key="models/m/1/tokenizer.json")
+    with pytest.raises(RegistryError, match=r"tokenizer\.json is missing or cut short"):
+        pull(pushed, "m", "1", tmp_path / "m")
+
+
 def test_a_missing_object(pushed: Bucket, tmp_path: Path) -> None:
     pushed.client.delete_object(Bucket=pushed.name, Key=LARGE)
     with pytest.raises(RegistryError, match="is missing or cut short: push the files as a new revision"):
