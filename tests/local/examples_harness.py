@@ -9,7 +9,6 @@ from local.paths import ROOT
 from tests.program_harness import ProgramStack
 
 EXAMPLES = ROOT / "examples"
-PROGRAMS = sorted(path.parent.name for path in EXAMPLES.glob("*/Pulumi.yaml"))
 
 
 def checkout(folder: Path) -> Path:
@@ -29,7 +28,8 @@ def example(checkout: Path, name: str, environment: Mapping[str, str], config: M
     stack.run("stack", "init", "test")
     for key, value in config.items():
         for path, each in _settings(key, value):
-            stack.run("config", "set", "--path", path, "--", each)
+            kind = type(value).__name__ if isinstance(value, int) else "string"  # `bool` is an `int`, too
+            stack.run("config", "set", "--path", path, "--type", kind, "--", each)
     return stack
 
 

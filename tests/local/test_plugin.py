@@ -1,7 +1,6 @@
 """The components as a Pulumi plugin: what it says of itself, and a program in YAML that uses it, on the local cloud."""
 
 import json
-from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -20,14 +19,6 @@ ANOTHER_PORT = {
 }
 """This cloud's Redis listens on a port of its own and not on ElastiCache's, and the cache's address has the port."""
 COMPONENTS = sorted(name for name in llm_serving.__all__ if not name.endswith("Args"))
-
-
-@pytest.fixture(scope="module")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Generator[Cloud]:
-    cloud = Cloud(tmp_path_factory.mktemp("cloud"))
-    cloud.start()
-    yield cloud
-    cloud.stop()
 
 
 @pytest.fixture(scope="module")
