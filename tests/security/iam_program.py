@@ -37,4 +37,4 @@ for module, name in (
 ):
     setattr(module, name, Nothing)
 providers.kubernetes_provider = to_files
-importlib.import_module("infra.__main__")
+importlib.import_module("infra.__main__").main()
