@@ -13,9 +13,10 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import IO, Any, cast
 
 import yaml
 from rich.status import Status
@@ -191,6 +192,13 @@ class Engine:
             raise LocalError(f"pulumi {arguments[0]} {arguments[1]} failed: {words}")
         return done.stdout
 
+    def _warm_bridge(self, operation: str, log: IO[bytes]) -> AbstractContextManager[dict[str, str]]:
+        """A bridge for an operation that changes nothing: it ends with this command, and an engine may go on without.
+
+        One whose command is killed still ends what is under way, and what its provider makes then must be recorded.
+        """
+        return warm.started(self.environment, log) if operation == "preview" else contextlib.nullcontext({})
+
     def _operate(self, operation: str, *flags: str) -> Outcome:
         release_locks()
         events = state("pulumi", f"{operation}.events.jsonl")
@@ -203,7 +211,7 @@ class Engine:
         ]
         with (
             log.open("wb") as output,
-            warm.started(self.environment, output) as bridge,
+            self._warm_bridge(operation, output) as bridge,
             console.status(f"pulumi {operation}") as status,
         ):
             process = subprocess.Popen(
