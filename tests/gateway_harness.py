@@ -134,8 +134,13 @@ class Client:
             return response.status, {name.lower(): value for name, value in response.headers.items()}, content
 
     def metric(self, name: str, **labels: str) -> float:
-        """The value of a metric; 0 where it was never touched."""
-        return self.gateway.metrics.registry.get_sample_value(name, labels) or 0.0
+        """The sum of a metric's values with these labels; 0 where it was never touched."""
+        return sum(
+            sample.value
+            for metric in self.gateway.metrics.registry.collect()
+            for sample in metric.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        )
 
 
 @asynccontextmanager

@@ -23,7 +23,7 @@ def llm_gateway(
     replicas: int,
     cpu_millicores: int,
     memory_mib: int,
-    models: Mapping[str, Mapping[str, str | int]],
+    models: Mapping[str, Mapping[str, Any]],
     cache_enabled: bool,
     cache_ttl_seconds: int,
     cache_secret_name: str,
@@ -61,8 +61,9 @@ def inference_service(
     cpu_millicores: int,
     memory_mib: int,
     pool: str,
+    release: str,
 ) -> dict[str, Any]:
-    """Return the values of charts/inference-service."""
+    """Return the values of charts/inference-service. A `release` that isn't named like its model says which it is."""
     copies = not launch.streams_weights
     fetch_seconds = WEIGHTS_SECONDS + (transfer_seconds(spec.weight_gb) if copies else 0)
     shared_mib = SHARED_MEMORY_MIB_PER_GPU * spec.gpus if spec.gpus > 1 else 0
@@ -73,6 +74,7 @@ def inference_service(
             "source": weights,
             "copies": copies,
             "timeoutSeconds": WEIGHTS_SECONDS,
+            **({} if release == spec.model else {"folder": spec.model}),
         },
         "replicas": replicas,
         "args": launch.args,

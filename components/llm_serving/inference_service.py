@@ -23,7 +23,9 @@ class InferenceServiceArgs(TypedDict):
     namespace: pulumi.Input[str]
     """Kubernetes namespace, which exists already."""
     model: str
-    """Name of the model, which the service, its pods and its service account share."""
+    """Name of the model: requests and the model bucket know it by this."""
+    service_name: NotRequired[str]
+    """Name that the service, its pods and its service account share. Default: the model's."""
     revision: str
     """Revision of the weights: the folder models/<model>/<revision> of the bucket."""
     weight_gb: float
@@ -106,21 +108,26 @@ class InferenceService(pulumi.ComponentResource):
             cpu_millicores=int(args.get("cpu_millicores", 2000)),
             memory_mib=int(args.get("memory_mib", 8192)),
             pool=args["pool"],
+            release=self._release(args),
         )
         association = self._identity(args, prefix)
         chart = kubernetes.helm.v4.Chart(
             name,
             chart=str(CHART),
-            name=args["model"],
+            name=self._release(args),
             namespace=args["namespace"],
             values=values,
             # A pod gets its role's credentials when it starts, or never.
             opts=self._child(association),
         )
         self.url = pulumi.Output.all(args["namespace"], chart.resources).apply(
-            lambda known: service_url(args["model"], known[0])
+            lambda known: service_url(self._release(args), known[0])
         )
         self.register_outputs({"url": self.url, "roleArn": self.role_arn})
+
+    @staticmethod
+    def _release(args: InferenceServiceArgs) -> str:
+        return args.get("service_name", args["model"])
 
     def _child(self, *depends_on: pulumi.Resource) -> pulumi.ResourceOptions:
         return pulumi.ResourceOptions(parent=self, depends_on=list(depends_on))
@@ -128,7 +135,7 @@ class InferenceService(pulumi.ComponentResource):
     def _identity(self, args: InferenceServiceArgs, prefix: str) -> aws.eks.PodIdentityAssociation:
         role = aws.iam.Role(
             f"{self._name}-pods",
-            description=f"Pods that serve {args['model']}",
+            description=f"Pods that serve {self._release(args)}",
             assume_role_policy=_iam.pod_identity_trust(),
             opts=self._child(),
         )
@@ -145,7 +152,7 @@ class InferenceService(pulumi.ComponentResource):
             f"{self._name}-pods",
             cluster_name=args["cluster_name"],
             namespace=args["namespace"],
-            service_account=args["model"],
+            service_account=self._release(args),
             role_arn=role.arn,
             opts=self._child(policy),
         )
@@ -185,6 +192,6 @@ def weights_prefix(model: str, revision: str) -> str:
     return f"models/{model}/{revision}"
 
 
-def service_url(model: str, namespace: str) -> str:
+def service_url(service_name: str, namespace: str) -> str:
     """Return the address of a model's service in the cluster. It is known before the service is there."""
-    return f"http://{model}.{namespace}.svc.cluster.local:{PORT}"
+    return f"http://{service_name}.{namespace}.svc.cluster.local:{PORT}"

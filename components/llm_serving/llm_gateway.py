@@ -3,13 +3,15 @@
 import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import pulumi
 import pulumi_aws as aws
 import pulumi_kubernetes as kubernetes
 
 from llm_serving import _checks, _values, taints
+from llm_serving.runtimes.launch import refuse
+from llm_serving.versions import Share, share_problems
 
 CHART = Path(__file__).parent / "charts" / "llm-gateway"
 PORT = 8080
@@ -19,15 +21,30 @@ DEREGISTRATION_SECONDS = 30
 is gone for good should not hold a rollout up for the 300 s that are AWS's default."""
 
 
-class ModelRouteArgs(TypedDict):
-    """Where a model is served."""
+class ModelVersionArgs(TypedDict):
+    """One version of a model, with an inference service of its own."""
 
     url: str
     """Base address of its inference service."""
+    weight: int
+    """Percent of the model's requests that it answers, 0 to 100; of a shadow, percent that it gets a copy of."""
+    revision: NotRequired[str]
+    """Revision of its weights: answers cached for another one are not used."""
+    shadow: NotRequired[bool]
+    """Whether it only gets copies of requests, and nobody its answers. Default: false."""
+
+
+class ModelRouteArgs(TypedDict):
+    """Where a model is served: at one address, or by versions that share its requests."""
+
+    url: NotRequired[str]
+    """Base address of its inference service, where it has no versions."""
     timeout_seconds: NotRequired[int]
     """Longest wait for an answer, 1 to 900. Default: 300."""
     revision: NotRequired[str]
-    """Revision of its weights: answers cached for another one are not used."""
+    """Revision of its weights at `url`: answers cached for another one are not used."""
+    versions: NotRequired[Mapping[str, ModelVersionArgs]]
+    """Versions by name. Their weights sum to 100, without those of shadows."""
 
 
 class LlmGatewayArgs(TypedDict):
@@ -67,7 +84,7 @@ class LlmGateway(pulumi.ComponentResource):
     """Gateway pods behind an internal network load balancer that API Gateway reaches through a VPC link.
 
     The load balancer, target group and listener exist before the pods; a TargetGroupBinding joins them. Raises
-    ValueError at construction for a number out of range or a gateway without models.
+    ValueError at construction for a number out of range, weights that do not sum to 100, or a gateway without models.
     """
 
     load_balancer_arn: pulumi.Output[str]
@@ -188,7 +205,7 @@ class LlmGateway(pulumi.ComponentResource):
             replicas=int(args.get("replicas", 2)),
             cpu_millicores=int(args.get("cpu_millicores", 500)),
             memory_mib=int(args.get("memory_mib", 256)),
-            models={model: _route(route) for model, route in args["models"].items()},
+            models={model: _route(model, route) for model, route in args["models"].items()},
             cache_enabled=args.get("cache_enabled", True),
             cache_ttl_seconds=int(args.get("cache_ttl_seconds", 3600)),
             cache_secret_name="llm-gateway-cache",  # noqa: S106 - the name of a secret
@@ -216,6 +233,31 @@ def _base64(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
 
 
-def _route(args: ModelRouteArgs) -> dict[str, str | int]:
+def _route(model: str, args: ModelRouteArgs) -> dict[str, Any]:
     timeout = _checks.whole("timeout_seconds", args.get("timeout_seconds", 300), low=1, high=900, unit="s")
-    return {"url": args["url"], "timeout_seconds": timeout, "revision": args.get("revision", "")}
+    given = args.get("versions", {})
+    if ("url" in args) == bool(given):
+        raise ValueError(f"models.{model}: set exactly one of url and versions")
+    if not given:
+        return {"url": args.get("url"), "timeout_seconds": timeout, "revision": args.get("revision", "")}
+    versions = {
+        name: Share(
+            _checks.whole(f"models.{model}.versions.{name}.weight", version["weight"], low=0, high=100),
+            shadow=version.get("shadow", False),
+        )
+        for name, version in given.items()
+    }
+    refuse(f"models.{model}.{problem}" for problem in share_problems(versions))
+    return {
+        "timeout_seconds": timeout,
+        "versions": [
+            {
+                "name": name,
+                "url": given[name]["url"],
+                "revision": given[name].get("revision", ""),
+                "weight": share.weight,
+                "shadow": share.shadow,
+            }
+            for name, share in versions.items()
+        ],
+    }

@@ -150,6 +150,7 @@ async def test_the_log_tells_all_but_what_was_said(tmp_path: Path) -> None:
         "endpoint": CHAT,
         "status": 200,
         "model": "m",
+        "version": "stable",
         "cache": "bypass",
         "cache_reason": "disabled",
         "tries": 1,

@@ -12,9 +12,9 @@ from llm_serving.observability.metric import Metric, Source, counters, gauges, h
 from llm_serving.observability.runtime_metrics import RUNTIMES
 
 GATEWAY = (
-    *counters("llm_gateway_requests_total", labels=("model", "endpoint", "code")),
-    *histograms("llm_gateway_request_duration_seconds", labels=("model", "endpoint")),
-    *histograms("llm_gateway_time_to_first_token_seconds", labels=("model",)),
+    *counters("llm_gateway_requests_total", labels=("model", "version", "endpoint", "code")),
+    *histograms("llm_gateway_request_duration_seconds", labels=("model", "version", "endpoint")),
+    *histograms("llm_gateway_time_to_first_token_seconds", labels=("model", "version")),
     *counters("llm_gateway_tokens_total", "llm_gateway_cache_tokens_saved_total", labels=("model", "kind")),
     *gauges(
         "llm_gateway_requests_in_flight",
@@ -24,7 +24,13 @@ GATEWAY = (
     ),
     *counters("llm_gateway_cache_requests_total", labels=("model", "result", "reason")),
     *counters("llm_gateway_cache_errors_total", labels=("operation", "kind")),
-    *counters("llm_gateway_upstream_errors_total", "llm_gateway_upstream_retries_total", labels=("model", "kind")),
+    *counters(
+        "llm_gateway_upstream_errors_total",
+        "llm_gateway_upstream_retries_total",
+        labels=("model", "version", "kind"),
+    ),
+    *counters("llm_gateway_version_failovers_total", labels=("model", "version")),
+    *counters("llm_gateway_shadow_requests_total", labels=("model", "version", "result")),
     *counters("llm_gateway_config_reloads_total", labels=("result",)),
 )
 """From `llm_gateway/metrics.py`; a test compares the two."""

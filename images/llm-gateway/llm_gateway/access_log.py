@@ -48,6 +48,8 @@ class Record:
     started: float = field(default_factory=time.monotonic)
     """Seconds on the monotonic clock."""
     model: str = ""
+    version: str = ""
+    """Of the model: the one that answered or was asked last."""
     tenant: str = ""
     stream: bool = False
     status: int = 0
@@ -68,10 +70,10 @@ class Record:
     def finish(self, metrics: Metrics) -> None:
         """Counts and logs the request."""
         elapsed = time.monotonic() - self.started
-        metrics.requests.labels(self.model, self.endpoint, str(self.status)).inc()
-        metrics.duration.labels(self.model, self.endpoint).observe(elapsed)
+        metrics.requests.labels(self.model, self.version, self.endpoint, str(self.status)).inc()
+        metrics.duration.labels(self.model, self.version, self.endpoint).observe(elapsed)
         if self.first_token is not None:
-            metrics.first_token.labels(self.model).observe(self.first_token)
+            metrics.first_token.labels(self.model, self.version).observe(self.first_token)
         if self.cache:
             metrics.cache_results.labels(self.model, self.cache, self.cache_reason).inc()
         self._count_tokens(metrics.cache_tokens_saved if self.cache == "hit" else metrics.tokens)
@@ -92,6 +94,7 @@ class Record:
             "status": self.status,
             "duration_ms": round(elapsed * 1000, 2),
             "model": self.model or None,
+            "version": self.version or None,
             "tenant": self.tenant or None,
             "stream": self.stream or None,
             "cache": self.cache or None,

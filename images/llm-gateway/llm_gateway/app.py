@@ -151,6 +151,8 @@ def _error_response(error: ApiError, record: Record) -> web.Response:
     headers = {**_headers(record), "Content-Type": "application/json", **error.headers}
     if record.cache:
         headers["X-Cache"] = record.cache
+    if record.version:
+        headers["X-Model-Version"] = record.version
     return web.Response(status=error.status, body=error.body(), headers=headers)
 
 

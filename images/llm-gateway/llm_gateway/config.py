@@ -1,15 +1,26 @@
 """What the gateway is told: its models, its cache, its limits. Read from one YAML or JSON file."""
 
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Self
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 KIB = 1024
 MIB = 1024 * KIB
 
+ONLY_VERSION = "stable"
+"""Name of the version that a model without versions has."""
 ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")]
 
 
@@ -21,23 +32,70 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class ModelRoute(_Section):
-    """Where a model is served."""
+def _base_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("must be http://HOST[:PORT] or https://HOST[:PORT]")
+    return value.rstrip("/")
 
-    url: str
+
+BaseUrl = Annotated[str, AfterValidator(_base_url)]
+
+
+class Version(_Section):
+    """One version of a model, with an inference service of its own."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
+    url: BaseUrl
     """Base URL of its inference service."""
+    revision: str = ""
+    """The weights' revision: answers cached for another revision are not used."""
+    weight: int = Field(ge=0, le=100)
+    """Percent of the model's requests that it answers; of a shadow, percent that it gets a copy of."""
+    shadow: bool = False
+    """Whether it only gets copies of requests, and nobody its answers."""
+
+
+class ModelRoute(_Section):
+    """Where a model is served: at one address, or by versions that share its requests."""
+
+    url: BaseUrl | None = None
+    """Base URL of its inference service, where it has no versions."""
     timeout_seconds: float = Field(default=120, gt=0, le=3600)
     """Longest time from a request's arrival to the end of its answer, streamed or not."""
     revision: str = ""
-    """The weights' revision: answers cached for another revision are not used."""
+    """The weights' revision at `url`: answers cached for another revision are not used."""
+    versions: tuple[Version, ...] = ()
+    """Versions, whose weights sum to 100 without those of shadows."""
 
-    @field_validator("url")
-    @classmethod
-    def _base_url(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-            raise ValueError("must be http://HOST[:PORT] or https://HOST[:PORT]")
-        return value.rstrip("/")
+    @cached_property
+    def all_versions(self) -> tuple[Version, ...]:
+        """The versions; a model without any is its own stable one."""
+        if self.url is None:
+            return self.versions
+        return (Version(name=ONLY_VERSION, url=self.url, revision=self.revision, weight=100),)
+
+    @cached_property
+    def live(self) -> tuple[Version, ...]:
+        """The versions whose answers callers get."""
+        return tuple(version for version in self.all_versions if not version.shadow)
+
+    @cached_property
+    def shadows(self) -> tuple[Version, ...]:
+        """The versions that get copies."""
+        return tuple(version for version in self.all_versions if version.shadow)
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if (self.url is None) == (not self.versions):
+            raise ValueError("has exactly one of url and versions")
+        names = [version.name for version in self.versions]
+        if len(set(names)) < len(names):
+            raise ValueError("has two versions of one name")
+        total = sum(version.weight for version in self.live)
+        if total != 100:
+            raise ValueError(f"has versions whose weights sum to {total}, not to 100")
+        return self
 
 
 class CacheConfig(_Section):
@@ -76,6 +134,8 @@ class UpstreamConfig(_Section):
     connect_timeout_seconds: float = Field(default=2.0, gt=0)
     max_response_bytes: int = Field(default=32 * MIB, ge=1)
     """Bound of an answer that is not streamed."""
+    shadow_concurrency: int = Field(default=16, ge=1, le=1000)
+    """Copies for shadow versions in flight at once; what comes beyond is not copied."""
 
 
 class ServerConfig(_Section):

@@ -8,6 +8,7 @@ from llm_gateway.config import GatewayConfig, ServerConfig
 from llm_gateway.errors import ApiError
 from llm_gateway.metrics import Metrics
 from llm_gateway.proxy import Backend
+from llm_gateway.shadow import Shadows
 from llm_gateway.upstream import Upstream
 
 
@@ -20,6 +21,7 @@ class Gateway:
         self.loaded_at = 0
         """When the configuration in force was put so, in seconds since the epoch."""
         self._backend: Backend | None = None
+        self._shadows = Shadows(self.metrics)
         self._in_flight = 0
         self._last_busy = time.monotonic()
         self._cache_task: asyncio.Task[None] | None = None
@@ -61,7 +63,7 @@ class Gateway:
         keep_upstream = old is not None and old.config.upstream == config.upstream
         cache = old.cache if old and keep_cache else self._new_cache(config)
         upstream = old.upstream if old and keep_upstream else Upstream(config.upstream)
-        self._backend = Backend(config, upstream, cache, self.metrics)
+        self._backend = Backend(config, upstream, cache, self._shadows, self.metrics)
         self.metrics.expect(config.models)
         self.loaded_at = int(time.time())
         if old is not None:
@@ -90,6 +92,7 @@ class Gateway:
             task.cancel()
         await asyncio.gather(*self._retired, return_exceptions=True)
         self._stop_cache_task()
+        await self._shadows.close()
         if self._backend is not None:
             await _close(self._backend.cache, self._backend.upstream)
 

@@ -28,15 +28,17 @@ class Inference:
 
     endpoint: Endpoint
     model: str
+    version: str
+    """Version of the model that the caller names, as in model@canary; "" where it leaves the choice to the gateway."""
     body: bytes
-    """As it came, and as it is sent on."""
+    """As it came, and as it is sent on; without the version, which the model's service does not know."""
     fields: dict[str, Any]
     """The body, parsed."""
     stream: bool
 
 
 def parse(endpoint: Endpoint, body: bytes, header_model: str | None, models: Iterable[str]) -> Inference:
-    """Checks a request; raises ApiError with what the caller must change.
+    """Checks a request; raises ApiError with what the caller must change. A model may be named with its version.
 
     `header_model` is the `x-model` header, which names the model for TGI's own endpoints; `models` are the known names.
     """
@@ -51,7 +53,12 @@ def parse(endpoint: Endpoint, body: bytes, header_model: str | None, models: Ite
             _check_tgi(fields)
             model = header_model or (names[0] if len(names) == 1 else None)
             stream = endpoint is Endpoint.GENERATE_STREAM
-    return Inference(endpoint, _known(model, names, endpoint), body, fields, stream)
+    name, separator, version = model.partition("@") if isinstance(model, str) else ("", "", "")
+    known = _known(name, names, endpoint)
+    if separator and "model" in fields:
+        fields["model"] = known
+        body = orjson.dumps(fields)
+    return Inference(endpoint, known, version, body, fields, stream)
 
 
 def _object(body: bytes) -> dict[str, Any]:
@@ -84,9 +91,9 @@ def _check_tgi(fields: dict[str, Any]) -> None:
         raise ApiError(400, "'parameters' must be an object.", param="parameters")
 
 
-def _known(model: object, names: list[str], endpoint: Endpoint) -> str:
+def _known(model: str, names: list[str], endpoint: Endpoint) -> str:
     shown = ", ".join(names[:MAX_NAMES_IN_ERROR]) + (", ..." if len(names) > MAX_NAMES_IN_ERROR else "")
-    if not isinstance(model, str) or not model:
+    if not model:
         where = "field 'model'" if endpoint in (Endpoint.CHAT, Endpoint.COMPLETION) else "header 'x-model'"
         raise ApiError(400, f"The {where} must name the model, one of: {shown}.", param="model")
     if model not in names:

@@ -3,9 +3,11 @@
 Labels hold only names from the configuration, never text from a request, so that no caller can grow their number.
 """
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from llm_gateway.config import ModelRoute
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -21,20 +23,20 @@ class Metrics:
         self.requests = Counter(
             "llm_gateway_requests",
             "Requests answered, by HTTP status; 499 is a caller that went away.",
-            ["model", "endpoint", "code"],
+            ["model", "version", "endpoint", "code"],
             registry=self.registry,
         )
         self.duration = Histogram(
             "llm_gateway_request_duration_seconds",
             "Time from a request's arrival to the end of its answer.",
-            ["model", "endpoint"],
+            ["model", "version", "endpoint"],
             buckets=_LATENCY_BUCKETS,
             registry=self.registry,
         )
         self.first_token = Histogram(
             "llm_gateway_time_to_first_token_seconds",
             "Time from a streamed request's arrival to the first bytes of its answer.",
-            ["model"],
+            ["model", "version"],
             buckets=_FIRST_TOKEN_BUCKETS,
             registry=self.registry,
         )
@@ -74,13 +76,25 @@ class Metrics:
         self.upstream_errors = Counter(
             "llm_gateway_upstream_errors",
             "Failures of an inference service towards a request, by kind.",
-            ["model", "kind"],
+            ["model", "version", "kind"],
             registry=self.registry,
         )
         self.upstream_retries = Counter(
             "llm_gateway_upstream_retries",
             "Requests sent again because a service had not begun to answer.",
-            ["model", "kind"],
+            ["model", "version", "kind"],
+            registry=self.registry,
+        )
+        self.failovers = Counter(
+            "llm_gateway_version_failovers",
+            "Requests that another version got because this one could not be reached.",
+            ["model", "version"],
+            registry=self.registry,
+        )
+        self.shadow_requests = Counter(
+            "llm_gateway_shadow_requests",
+            "Copies of requests for shadow versions, by what came of them: ok, skipped, or the kind of failure.",
+            ["model", "version", "result"],
             registry=self.registry,
         )
         self.config_reloads = Counter(
@@ -93,13 +107,16 @@ class Metrics:
             "llm_gateway_draining", "Whether the process is on its way out (1).", registry=self.registry
         )
 
-    def expect(self, models: Iterable[str]) -> None:
+    def expect(self, models: Mapping[str, ModelRoute]) -> None:
         """Starts the counters of these models at 0: one that appears with its first count has no rate that shows it."""
-        for model in models:
+        for model, route in models.items():
             for kind in ("prompt", "completion"):
                 self.tokens.labels(model, kind)
                 self.cache_tokens_saved.labels(model, kind)
-            self.first_token.labels(model)
+            for version in route.live:
+                self.first_token.labels(model, version.name)
+            for version in route.shadows:
+                self.shadow_requests.labels(model, version.name, "ok")
 
     def render(self) -> bytes:
         """The metrics in Prometheus's text format."""

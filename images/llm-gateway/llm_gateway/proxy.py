@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 from aiohttp import ClientConnectionError, ClientConnectionResetError, ClientPayloadError, ClientResponse, web
 
-from llm_gateway import cache_policy, completion
+from llm_gateway import cache_policy, completion, versions
 from llm_gateway.access_log import Record
 from llm_gateway.cache import CacheStore, CacheUnavailableError
 from llm_gateway.config import GatewayConfig, ModelRoute
@@ -16,8 +16,9 @@ from llm_gateway.errors import ApiError, from_upstream
 from llm_gateway.inference import Inference
 from llm_gateway.json_fields import as_object, parse_object
 from llm_gateway.metrics import Metrics
+from llm_gateway.shadow import Shadows
 from llm_gateway.stream_capture import StreamCapture
-from llm_gateway.upstream import Upstream
+from llm_gateway.upstream import UnreachableError, Upstream
 
 EVENT_STREAM = "text/event-stream"
 _FORWARDED_HEADERS = ("accept", "traceparent", "tracestate")
@@ -38,6 +39,7 @@ class Backend:
     config: GatewayConfig
     upstream: Upstream
     cache: CacheStore | None
+    shadows: Shadows
     metrics: Metrics
 
 
@@ -61,6 +63,8 @@ class Exchange:
         self._headers = headers
         self._close = close
         self._route: ModelRoute = backend.config.models[inference.model]
+        self._version, self._named = versions.select(self._route, inference, request.headers)
+        record.version = self._version.name
         self._key: str | None = None
         self._response: web.StreamResponse | None = None
         self._capture = StreamCapture(0)
@@ -98,7 +102,7 @@ class Exchange:
         )
         if record.cache_reason:
             return None
-        key = cache_policy.key(self._inference, record.tenant, self._route.revision)
+        key = cache_policy.key(self._inference, record.tenant, self._version.revision)
         try:
             value = None if cache_policy.wants_fresh(self._request.headers) else await cache.get(key)
         except CacheUnavailableError:
@@ -134,9 +138,14 @@ class Exchange:
 
     async def _forward(self) -> web.StreamResponse:
         upstream = self._backend.upstream
-        response = await upstream.send(
-            self._route, self._inference.endpoint, self._inference.body, self._upstream_headers(), self._try_failed
-        )
+        if not self._named:
+            limit = self._backend.config.upstream.shadow_concurrency
+            self._backend.shadows.send(upstream, self._route, self._inference, self._upstream_headers(), limit)
+        try:
+            response = await self._send(upstream)
+        except UnreachableError as error:
+            self._fail_over(error)
+            response = await self._send(upstream)
         self._record.tries += 1
         try:
             if response.status < 400 and response.content_type == EVENT_STREAM:
@@ -149,6 +158,22 @@ class Exchange:
                 self._count_failure(f"status_{response.status}")
             raise from_upstream(response.status, body)
         return self._whole(response, body)
+
+    async def _send(self, upstream: Upstream) -> ClientResponse:
+        url = self._version.url + self._inference.endpoint
+        return await upstream.send(url, self._inference.body, self._upstream_headers(), self._try_failed)
+
+    def _fail_over(self, error: UnreachableError) -> None:
+        """Goes on with another version; raises `error` where there is none, or it would not be safe.
+
+        A request that a service may have got is not given to another version: it may be what has stopped the service.
+        """
+        other = None if self._named or error.sent else versions.second_choice(self._route, self._version)
+        if other is None:
+            raise error
+        self._backend.metrics.failovers.labels(self._inference.model, self._version.name).inc()
+        self._version, self._key = other, None  # its answer is not one for the revision that was looked up
+        self._record.version = other.name
 
     def _whole(self, response: ClientResponse, body: bytes) -> web.Response:
         answer = parse_object(body)
@@ -224,6 +249,7 @@ class Exchange:
             headers |= _STREAM_HEADERS
         if self._record.cache:
             headers["X-Cache"] = self._record.cache
+        headers["X-Model-Version"] = self._record.version
         return headers
 
     def _upstream_headers(self) -> Mapping[str, str]:
@@ -239,10 +265,10 @@ class Exchange:
         self._record.tries += 1
         self._count_failure(kind)
         if retry:
-            self._backend.metrics.upstream_retries.labels(self._inference.model, kind).inc()
+            self._backend.metrics.upstream_retries.labels(self._inference.model, self._version.name, kind).inc()
 
     def _count_failure(self, kind: str) -> None:
-        self._backend.metrics.upstream_errors.labels(self._inference.model, kind).inc()
+        self._backend.metrics.upstream_errors.labels(self._inference.model, self._version.name, kind).inc()
 
     def _count_tokens(self, counts: tuple[int | None, int | None]) -> None:
         self._record.prompt_tokens, self._record.completion_tokens = counts

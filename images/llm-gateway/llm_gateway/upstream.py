@@ -23,11 +23,26 @@ from aiohttp import (
     TCPConnector,
 )
 
-from llm_gateway.config import ModelRoute, UpstreamConfig
+from llm_gateway.config import UpstreamConfig
 from llm_gateway.errors import ApiError
 
 _KEEPALIVE_SECONDS = 15
 _DNS_SECONDS = 10
+_NOT_CONNECTED = ("connect", "connect_timeout")
+
+
+class UnreachableError(ApiError):
+    """No try has reached a service that answered. `sent` says whether one may have got the request."""
+
+    def __init__(self, *, sent: bool) -> None:
+        self.sent = sent
+        super().__init__(
+            503,
+            "The model is not available at the moment.",
+            kind="upstream_error",
+            code="model_unavailable",
+            headers={"Retry-After": "1"},
+        )
 
 
 class Upstream:
@@ -55,27 +70,27 @@ class Upstream:
 
     async def send(
         self,
-        route: ModelRoute,
-        path: str,
+        url: str,
         body: bytes,
         headers: Mapping[str, str],
         on_failure: Callable[[str, bool], None],
     ) -> ClientResponse:
         """The service's response, its headers read; the caller must close it.
 
-        Raises ApiError (502 or 503) where no try got that far.
+        Raises ApiError (502 or 503) where no try got that far: UnreachableError where no connection brought an answer.
         """
-        url = route.url + path
         session = self._pooled
+        sent = False
         for attempt in range(1, self._config.attempts + 1):
             last = attempt == self._config.attempts
             try:
                 response = await session.post(url, data=body, headers=headers, allow_redirects=False)
             except ClientConnectionError as error:
-                kind = _kind(error)
+                kind = kind_of(error)
+                sent = sent or kind not in _NOT_CONNECTED
                 on_failure(kind, not last)
                 if last:
-                    raise _unreachable() from error
+                    raise UnreachableError(sent=sent) from error
             except ClientResponseError as error:
                 on_failure("not_http", False)
                 raise ApiError(
@@ -86,10 +101,18 @@ class Upstream:
                     return response
                 # "Not now" is also what a replica says on its way out: another one may take the request.
                 response.close()
+                sent = True
                 on_failure("unavailable", True)
             await asyncio.sleep(self._config.backoff_seconds * 2 ** (attempt - 1))
             session = self._fresh
-        raise _unreachable()
+        raise UnreachableError(sent=sent)
+
+    async def discard(self, url: str, body: bytes, headers: Mapping[str, str]) -> int:
+        """Sends a request once, reads the answer to its end for nobody, and returns its status."""
+        async with self._pooled.post(url, data=body, headers=headers, allow_redirects=False) as response:
+            async for _ in response.content.iter_any():
+                pass
+            return response.status
 
     async def read(self, response: ClientResponse) -> bytes:
         """The whole body of a response that is not streamed; raises ApiError 502 where it breaks off or is too long."""
@@ -120,7 +143,7 @@ class Upstream:
         await self.close()
 
 
-def _kind(error: ClientConnectionError) -> str:
+def kind_of(error: ClientConnectionError) -> str:
     match error:
         case ConnectionTimeoutError():
             return "connect_timeout"
@@ -132,11 +155,3 @@ def _kind(error: ClientConnectionError) -> str:
             return "reset"
 
 
-def _unreachable() -> ApiError:
-    return ApiError(
-        503,
-        "The model is not available at the moment.",
-        kind="upstream_error",
-        code="model_unavailable",
-        headers={"Retry-After": "1"},
-    )

@@ -22,12 +22,14 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- define "llm-gateway.outsidePorts" -}}
 {{- $ports := list -}}
 {{- range .Values.models -}}
+{{- range .versions | default (list .) -}}
 {{- $url := urlParse .url -}}
 {{- $host := $url.host | splitList ":" -}}
 {{- if not (hasSuffix ".svc.cluster.local" (first $host)) -}}
 {{- $port := ternary "443" "80" (eq $url.scheme "https") -}}
 {{- if gt (len $host) 1 -}}{{- $port = last $host -}}{{- end -}}
 {{- $ports = append $ports (int $port) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- uniq $ports | toJson -}}
