@@ -1,5 +1,7 @@
 """What `llm_serving.capacity` says about a stack, before any of its resources is registered."""
 
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from llm_serving.capacity.findings import Finding
 from llm_serving.capacity.model_shape import ModelShape
 from llm_serving.capacity.stack import Cache, Pool, Service, Stack
 from llm_serving.runtimes import RUNTIMES
+from llm_serving.versions import service_name
 
 ROOT = Path(__file__).resolve().parent.parent
 """The project's folder, which paths of models are relative to."""
@@ -33,7 +36,11 @@ def stack_of(settings: Settings, name: str, base: Path = ROOT) -> Stack:
         kubernetes_version=cluster.version,
         system_pool=_pool(taints.SYSTEM_POOL, cluster.system_pool, gpu=False),
         gpu_pools={pool: _pool(pool, values, gpu=True) for pool, values in cluster.gpu_pools.items()},
-        services={model: _service(model, values, base) for model, values in settings.models.items()},
+        services={
+            service.name: service
+            for name, model in settings.models.items()
+            for service in _services(name, model, base)
+        },
         cache=Cache(
             engine=ENGINE,
             engine_version=settings.cache.engine_version,
@@ -61,6 +68,20 @@ def _pool(name: str, pool: SystemPoolSettings | GpuPoolSettings, *, gpu: bool) -
         release_version=pool.release_version,
         capacity_type=pool.capacity_type,
     )
+
+
+def _services(name: str, model: ModelSettings, base: Path) -> Iterator[Service]:
+    """Yield the service of each of a model's versions."""
+    if not model.versions:
+        yield _service(name, model, base)
+    for version, own in model.versions.items():
+        yield replace(
+            _service(name, model.version(version), base),
+            name=service_name(name, version),
+            version_of=name,
+            version=version,
+            inherits_allow="allow" not in own.model_fields_set,
+        )
 
 
 def _service(name: str, model: ModelSettings, base: Path) -> Service:

@@ -11,6 +11,7 @@ from infra.settings import Settings
 from infra.settings.cluster import GpuPoolSettings, SystemPoolSettings
 from infra.settings.gateway import UsagePlanSettings
 from infra.settings.images import ImageSettings
+from infra.settings.models import ModelSettings
 from llm_serving import (
     ApiGateway,
     ApiGatewayArgs,
@@ -25,6 +26,8 @@ from llm_serving import (
     LoggingArgs,
     ModelBucket,
     ModelBucketArgs,
+    ModelRouteArgs,
+    MonitoredModelArgs,
     Monitoring,
     MonitoringArgs,
     Network,
@@ -36,6 +39,7 @@ from llm_serving import (
 )
 from llm_serving.inference_service import service_url
 from llm_serving.runtimes import RUNTIMES
+from llm_serving.versions import STABLE, service_name
 
 KUBERNETES_NAMESPACE = "llm-serving"
 
@@ -58,8 +62,12 @@ class Environment:
         self._namespace = self._create_namespace()
         self._monitoring = self._create_monitoring()
         self._create_gpu_agents()
-        for name in settings.models:
-            self._create_service(name)
+        self._weighted: list[InferenceService] = []
+        for name, model in settings.models.items():
+            for version in model.versions or (STABLE,):
+                service = self._create_service(name, version)
+                if version in model.versions and model.versions[version].weight:
+                    self._weighted.append(service)
         self._gateway = self._create_gateway()
         self._api = self._create_api()
         self._create_logging()
@@ -164,8 +172,9 @@ class Environment:
             opts=self._in_cluster_options(),
         )
 
-    def _create_service(self, name: str) -> InferenceService:
-        model = self._settings.models[name]
+    def _create_service(self, name: str, version: str) -> InferenceService:
+        model = self._settings.models[name].version(version)
+        service = service_name(name, version)
         args: InferenceServiceArgs = {
             "cluster_name": self._cluster.cluster_name,
             "namespace": self._namespace.metadata.name.apply(str),
@@ -188,6 +197,8 @@ class Environment:
             "memory_mib": model.memory_mib,
             "engine": model.engine,
         }
+        if service != name:
+            args["service_name"] = service
         if model.weights is not None:
             args["weights"] = model.weights
         if model.dtype is not None:
@@ -200,7 +211,7 @@ class Environment:
             args["gpu_memory_utilization"] = model.gpu_memory_utilization
         if model.max_batch_prefill_tokens is not None:
             args["max_batch_prefill_tokens"] = model.max_batch_prefill_tokens
-        return InferenceService(name, args, self._in_cluster_options())
+        return InferenceService(service, args, self._in_cluster_options())
 
     def _create_monitoring(self) -> Monitoring:
         settings = self._settings.monitoring
@@ -208,8 +219,9 @@ class Environment:
         args: MonitoringArgs = {
             "cluster_name": self._cluster.cluster_name,
             "models": {
-                name: {"pool": model.pool, "runtime": model.runtime, "gpus": model.gpus}
+                service: _watched(name, service, version)
                 for name, model in self._settings.models.items()
+                for service, version in model.services(name).items()
             },
             "pools": {
                 taints.SYSTEM_POOL: cluster.system_pool.instance_types,
@@ -254,14 +266,7 @@ class Environment:
                 "cluster_security_group_id": self._cluster.cluster_security_group_id,
                 "namespace": self._namespace.metadata.name.apply(str),
                 "image": self._image("llm-gateway", settings.images.llm_gateway),
-                "models": {
-                    name: {
-                        "url": service_url(name, KUBERNETES_NAMESPACE),
-                        "timeout_seconds": model.timeout_seconds,
-                        "revision": model.revision,
-                    }
-                    for name, model in settings.models.items()
-                },
+                "models": {name: _route(name, model) for name, model in settings.models.items()},
                 "cache_url": self._cache.url,
                 "cache_enabled": settings.cache.enabled,
                 "cache_ttl_seconds": settings.cache.ttl_seconds,
@@ -270,7 +275,9 @@ class Environment:
                 "memory_mib": settings.gateway.memory_mib,
                 "deletion_protection": settings.protect,
             },
-            self._in_cluster_options(),
+            # Requests move to a version when it is ready. What gets none is not waited for: a way back that waits for
+            # the version that is broken would be none.
+            self._in_cluster_options(*self._weighted),
         )
 
     def _create_api(self) -> ApiGateway:
@@ -347,6 +354,31 @@ def _pool(pool: SystemPoolSettings | GpuPoolSettings) -> NodePoolArgs:
     if pool.release_version:
         args["release_version"] = pool.release_version
     return args
+
+
+def _route(name: str, model: ModelSettings) -> ModelRouteArgs:
+    route: ModelRouteArgs = {"timeout_seconds": model.timeout_seconds}
+    if not model.versions:
+        route["url"] = service_url(name, KUBERNETES_NAMESPACE)
+        route["revision"] = model.revision
+        return route
+    route["versions"] = {
+        version: {
+            "url": service_url(service_name(name, version), KUBERNETES_NAMESPACE),
+            "revision": model.cache_partition(version),
+            "weight": own.weight,
+            "shadow": own.shadow,
+        }
+        for version, own in model.versions.items()
+    }
+    return route
+
+
+def _watched(name: str, service: str, version: ModelSettings) -> MonitoredModelArgs:
+    watched: MonitoredModelArgs = {"pool": version.pool, "runtime": version.runtime, "gpus": version.gpus}
+    if service != name:
+        watched["version_of"] = name
+    return watched
 
 
 def _plan(plan: UsagePlanSettings) -> UsagePlanArgs:

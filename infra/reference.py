@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.settings import NAMESPACE, Settings
+from infra.settings.models import VersionSettings
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "configuration.md"
 HEAD = f"""# Configuration
@@ -35,19 +36,28 @@ def page() -> str:
     return "\n".join(parts)
 
 
-def _rows(prefix: str, schema: dict[str, Any], definitions: dict[str, Any]) -> Iterator[str]:
-    """A row for each key of a section and of the sections in it."""
+def _rows(
+    prefix: str, schema: dict[str, Any], definitions: dict[str, Any], around: frozenset[str] = frozenset()
+) -> Iterator[str]:
+    """A row for each key of a section and of the sections in it; of a version, only for those that its model lacks."""
     values: dict[str, Any] | bool = schema.get("additionalProperties", False)
     if not isinstance(values, bool):
         named = _resolved(values, definitions)
         if "properties" in named:
-            yield from _rows(f"{prefix}NAME.", named, definitions)
+            yield from _rows(f"{prefix}NAME.", named, definitions, around)
         return
-    for name, field in schema.get("properties", {}).items():
-        inner = list(_rows(f"{prefix}{name}.", _resolved(field, definitions), definitions))
+    fields: dict[str, Any] = schema.get("properties", {})
+    repeated = around & fields.keys() if schema.get("title") == VersionSettings.__name__ else frozenset[str]()
+    for name, field in fields.items():
+        if name in repeated:
+            continue
+        inside = _resolved(field, definitions)
+        inner = list(_rows(f"{prefix}{name}.", inside, definitions, frozenset(fields)))
         if not inner:
             yield _row(f"{prefix}{name}", field, required=name in schema.get("required", []))
         yield from inner
+    if repeated:
+        yield f"| `{prefix}KEY` | | the model's | Any other key of the model but `timeoutSeconds` and `versions`. |"
 
 
 def _resolved(field: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from llm_serving.gpu_agents import GpuAgents, GpuAgentsArgs
     from llm_serving.image_repositories import ImageRepositories, ImageRepositoriesArgs
     from llm_serving.inference_service import InferenceService, InferenceServiceArgs
-    from llm_serving.llm_gateway import LlmGateway, LlmGatewayArgs, ModelRouteArgs
+    from llm_serving.llm_gateway import LlmGateway, LlmGatewayArgs, ModelRouteArgs, ModelVersionArgs
     from llm_serving.logging import Logging, LoggingArgs, OpenSearchArgs
     from llm_serving.model_bucket import ModelBucket, ModelBucketArgs
     from llm_serving.monitoring import MonitoredModelArgs, Monitoring, MonitoringArgs
@@ -40,6 +40,7 @@ __all__ = [
     "ModelBucket",
     "ModelBucketArgs",
     "ModelRouteArgs",
+    "ModelVersionArgs",
     "MonitoredModelArgs",
     "Monitoring",
     "MonitoringArgs",
@@ -72,6 +73,7 @@ _HOMES = {
     "ModelBucket": "model_bucket",
     "ModelBucketArgs": "model_bucket",
     "ModelRouteArgs": "llm_gateway",
+    "ModelVersionArgs": "llm_gateway",
     "MonitoredModelArgs": "monitoring",
     "Monitoring": "monitoring",
     "MonitoringArgs": "monitoring",

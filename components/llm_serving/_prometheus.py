@@ -45,7 +45,11 @@ def inputs(
     return MonitoringInputs(
         models=tuple(
             MonitoredModel(
-                name, pool=model["pool"], runtime=model.get("runtime", "tgi"), gpus=int(model.get("gpus", 1))
+                name,
+                pool=model["pool"],
+                runtime=model.get("runtime", "tgi"),
+                gpus=int(model.get("gpus", 1)),
+                version_of=model.get("version_of"),
             )
             for name, model in models.items()
         ),
@@ -197,7 +201,8 @@ def alertmanager_config(topic_arn: Any, region: Any) -> dict[str, Any]:
 def service_monitors(inputs: MonitoringInputs) -> dict[str, dict[str, Any]]:
     """Return the spec of a ServiceMonitor for the gateway and for each model, by name.
 
-    A model's series get its name as the label `model`; the gateway's have one of their own.
+    A model's series get its name as the label `model`, and those of a version that has a service of its own the
+    label `version`; the gateway's have both already.
     """
     namespace = {"matchNames": [inputs.namespace]}
     gateway = {
@@ -221,7 +226,9 @@ def service_monitors(inputs: MonitoringInputs) -> dict[str, dict[str, Any]]:
                         "port": "http",
                         "path": model.metrics.path,
                         # Of the target, not of its series, so that a pod that does not answer has it too.
-                        "relabelings": [{"targetLabel": "model", "replacement": model.name}],
+                        "relabelings": [
+                            {"targetLabel": label, "replacement": value} for label, value in model.labels.items()
+                        ],
                     }
                 ],
             }

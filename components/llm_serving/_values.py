@@ -61,9 +61,9 @@ def inference_service(
     cpu_millicores: int,
     memory_mib: int,
     pool: str,
-    release: str,
+    release: str | None = None,
 ) -> dict[str, Any]:
-    """Return the values of charts/inference-service. A `release` that isn't named like its model says which it is."""
+    """Return the values of charts/inference-service. A `release` that has another name than its model says which it is."""
     copies = not launch.streams_weights
     fetch_seconds = WEIGHTS_SECONDS + (transfer_seconds(spec.weight_gb) if copies else 0)
     shared_mib = SHARED_MEMORY_MIB_PER_GPU * spec.gpus if spec.gpus > 1 else 0
@@ -74,7 +74,7 @@ def inference_service(
             "source": weights,
             "copies": copies,
             "timeoutSeconds": WEIGHTS_SECONDS,
-            **({} if release == spec.model else {"folder": spec.model}),
+            **({} if release in (None, spec.model) else {"folder": spec.model}),
         },
         "replicas": replicas,
         "args": launch.args,

@@ -21,7 +21,7 @@ _GRAFANA_SECRET = "grafana-admin"  # noqa: S105 - the name of a secret
 
 
 class MonitoredModelArgs(TypedDict):
-    """A model to watch, by the name of its inference service."""
+    """A model, or one of its versions, to watch, by the name of its inference service."""
 
     pool: str
     """Pool that its pods run in."""
@@ -29,6 +29,8 @@ class MonitoredModelArgs(TypedDict):
     """What serves it. Default: tgi."""
     gpus: NotRequired[int]
     """GPUs of each pod. Default: 1."""
+    version_of: NotRequired[str]
+    """Model that this is a version of, which its series count for. Default: none, it is a model itself."""
 
 
 class MonitoringArgs(TypedDict):
@@ -37,7 +39,7 @@ class MonitoringArgs(TypedDict):
     cluster_name: pulumi.Input[str]
     """EKS cluster."""
     models: Mapping[str, MonitoredModelArgs]
-    """Models by name."""
+    """Models, and the versions that have services of their own, by the service's name."""
     pools: Mapping[str, Sequence[str]]
     """Instance types of each node pool, for the cost of its nodes."""
     workload_namespace: NotRequired[str]

@@ -43,20 +43,22 @@ def name_problems(model: str, versions: Iterable[str]) -> Iterator[str]:
 def share_problems(shares: Mapping[str, Share]) -> Iterator[str]:
     """Yield what is wrong with a model's versions, each as `versions: problem`."""
     weights = {name: share.weight for name, share in shares.items() if not share.shadow}
-    if CANARY in shares and STABLE not in weights:
-        yield (
-            f"versions: has a {CANARY} and no {STABLE} to compare it with or to go back to;"
-            f" nearest valid value: {STABLE}: {{weight: {WHOLE - min(WHOLE, weights.get(CANARY, 0))}}}"
-        )
     total = sum(weights.values())
-    if total != WHOLE:
+    if CANARY in weights and STABLE not in weights:
+        yield (
+            f"versions: has a {CANARY} and no {STABLE} to compare it with and go back to;"
+            f" nearest valid value: {_nearest(weights)}"
+        )
+    elif total != WHOLE:
         shown = " + ".join(f"{name} {weight}" for name, weight in weights.items()) or "none that isn't a shadow"
         yield f"versions: weights sum to {total}, not to {WHOLE} ({shown}); nearest valid value: {_nearest(weights)}"
 
 
 def _nearest(weights: Mapping[str, int]) -> str:
     """Return weights that sum to 100: what is missing or too much is the stable or else the heaviest version's."""
-    rest = STABLE if STABLE in weights or not weights else max(weights, key=lambda name: weights[name])
+    rest = max(weights, key=lambda name: weights[name], default=STABLE)
+    if {STABLE, CANARY} & weights.keys():
+        rest = STABLE
     fitting = dict(weights)
     room = WHOLE
     for name, weight in weights.items():

@@ -26,6 +26,7 @@ from infra.settings.network import AwsSettings, NetworkSettings
 from infra.settings.storage import CacheSettings, ModelBucketSettings
 from llm_serving import _checks, _cidr
 from llm_serving.runtimes import RUNTIMES
+from llm_serving.versions import name_problems
 
 NAMESPACE = "llm-serving"
 ZONE_LETTERS = "abcdef"
@@ -86,19 +87,41 @@ class Settings(Section):
                 self.network.cidr,
             )
         for name, model in self.models.items():
-            if model.pool not in self.cluster.gpu_pools:
-                pools = list(self.cluster.gpu_pools)
-                near = _checks.nearest(model.pool, pools) if pools else "none: cluster.gpuPools is empty"
-                yield f"models.{name}.pool: {model.pool!r} is no pool of cluster.gpuPools; nearest valid value: {near}"
-            else:
-                architectures = self.cluster.gpu_pools[model.pool].architectures()
-                yield from (f"models.{name}.{problem}" for problem in model.engine_problems(architectures))
+            own = list(self._pool_problems(model))
+            yield from (f"models.{name}.{problem}" for problem in own)
+            for version in model.versions:
+                found = self._pool_problems(model.version(version))
+                yield from (f"models.{name}.versions.{version}.{problem}" for problem in found if problem not in own)
         yield from self._image_problems()
+        yield from self._name_problems()
+
+    def _pool_problems(self, model: ModelSettings) -> Iterator[str]:
+        if model.pool not in self.cluster.gpu_pools:
+            pools = list(self.cluster.gpu_pools)
+            near = _checks.nearest(model.pool, pools) if pools else "none: cluster.gpuPools is empty"
+            yield f"pool: {model.pool!r} is no pool of cluster.gpuPools; nearest valid value: {near}"
+        else:
+            yield from model.engine_problems(self.cluster.gpu_pools[model.pool].architectures())
+
+    def _name_problems(self) -> Iterator[str]:
+        """Check that each version's service has a name that is allowed, and its own."""
+        of: dict[str, str] = dict.fromkeys(self.models, "")
+        for name, model in self.models.items():
+            yield from (f"models.{name}.{problem}" for problem in name_problems(name, model.versions))
+            for service in model.services(name).keys() - {name}:
+                version = service.removeprefix(f"{name}-")
+                if service in of:
+                    yield (
+                        f"models.{name}.versions.{version}: its service {service} would be that of"
+                        f" models.{of[service] or service} too; nearest valid value: {version}-2"
+                    )
+                of[service] = f"{name}.versions.{version}"
 
     def _image_problems(self) -> Iterator[str]:
         by_runtime: dict[str, list[str]] = {}
         for name, model in self.models.items():
-            by_runtime.setdefault(model.runtime, []).append(name)
+            for service, version in model.services(name).items():
+                by_runtime.setdefault(version.runtime, []).append(service)
         for runtime, models in by_runtime.items():
             if self.images.of_runtime(runtime) is None:
                 key = to_camel(runtime.replace("-", "_"))

@@ -8,25 +8,24 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic.alias_generators import to_camel
 
-from infra.section import Section, problem_of
+from infra.section import Section, named, problem_of
 from infra.settings.allow import Allow, allow_problems
 from llm_serving.runtimes import RUNTIMES, tensorrt_llm
 from llm_serving.runtimes.launch import ServiceSpec
+from llm_serving.versions import STABLE, Share, service_name, share_problems
 
 
-class ModelSettings(Section):
-    """A model to serve."""
+Revision = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", examples=["a09a354"])]
+WeightGb = Annotated[float, Field(ge=0.001, le=5000)]
+
+
+class ServingSettings(Section):
+    """How a model is served: what its versions may each have of their own."""
 
     runtime: Literal["tgi", "vllm", "tensorrt-llm"] = "tgi"
     """What serves it."""
-    revision: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", examples=["a09a354"])]
-    """Revision to serve: the folder models/<name>/<revision> of the model bucket."""
-    weight_gb: Annotated[float, Field(ge=0.001, le=5000)]
-    """Size of the model's files in GB (10^9 bytes). Start-up budgets follow from it."""
     model: str | None = None
     """What the memory checks go by: a catalog name, or a config.json or its folder. Default: the model's own name."""
-    pool: str
-    """GPU pool to run in."""
     replicas: Annotated[int, Field(ge=1, le=1000)] = 1
     """Pods."""
     gpus: Annotated[int, Field(ge=1, le=8)] = 1
@@ -59,10 +58,61 @@ class ModelSettings(Section):
     """Requests at once that a pod should serve; the memory checks then ask for room for them."""
     mean_total_tokens: Annotated[int, Field(ge=1)] | None = None
     """Tokens of an average request, prompt and answer, for `expectedConcurrency`. Default: `maxTotalTokens`."""
-    timeout_seconds: Annotated[int, Field(ge=1, le=900)] = 300
-    """How long the gateway waits for an answer."""
     allow: Allow = Field(default_factory=dict[str, str])
     """Findings about this model that are accepted: code, as in docs/checks.md, and a sentence that says why."""
+
+
+class VersionSettings(ServingSettings):
+    """A version of a model: its part of the requests, and what it has of its own."""
+
+    weight: Annotated[int, Field(ge=0, le=100)]
+    """Percent of the model's requests; all versions' weights sum to 100. A shadow's: percent that it gets a copy of."""
+    shadow: bool = False
+    """Whether it only gets copies of requests, whose answers are thrown away."""
+    revision: Revision | None = None
+    """Revision to serve. Default: the model's."""
+    weight_gb: WeightGb | None = None
+    """Size of its files in GB (10^9 bytes). Default: the model's."""
+    pool: str | None = None
+    """GPU pool to run in. Default: the model's."""
+
+
+class ModelSettings(ServingSettings):
+    """A model to serve."""
+
+    revision: Revision
+    """Revision to serve: the folder models/<name>/<revision> of the model bucket."""
+    weight_gb: WeightGb
+    """Size of the model's files in GB (10^9 bytes). Start-up budgets follow from it."""
+    pool: str
+    """GPU pool to run in."""
+    timeout_seconds: Annotated[int, Field(ge=1, le=900)] = 300
+    """How long the gateway waits for an answer."""
+    versions: dict[str, VersionSettings] = Field(default_factory=dict[str, VersionSettings])
+    """Versions that share the requests, as in `stable` and `canary`. Default: the model itself is its only one."""
+
+    def version(self, name: str) -> "ModelSettings":
+        """Return the settings of a version: the model's, but for what the version has of its own."""
+        if name not in self.versions:
+            return self
+        version = self.versions[name]
+        own = {field: getattr(version, field) for field in version.model_fields_set - {"weight", "shadow"}}
+        inherited = {field for field in ("revision", "weight_gb", "pool") if own.get(field, "") is None}
+        return self.model_copy(update={"versions": {}, **{field: own[field] for field in own.keys() - inherited}})
+
+    def services(self, name: str) -> dict[str, "ModelSettings"]:
+        """Return the settings of each inference service by its name; a model without versions has one, of its name.
+
+        :param name: The model's.
+        """
+        versions = self.versions or (STABLE,)
+        return {service_name(name, version): self.version(version) for version in versions}
+
+    def cache_partition(self, version: str) -> str:
+        """Return what a version's answers are cached by: its revision, which only one version may be known by."""
+        revision = self.version(version).revision
+        others = (self.version(name).revision for name in self.versions if name != version)
+        return f"{revision}+{version}" if version != STABLE and revision in others else revision
 
     def spec(self, name: str) -> ServiceSpec:
         """Return what the runtime modules take."""
@@ -87,11 +137,24 @@ class ModelSettings(Section):
         for problems in problem_of(RUNTIMES[self.runtime].launch, self.spec("model")):
             yield from map(_as_in_file, problems.split("\n"))
         yield from allow_problems(self.allow)
+        yield from self._token_problems()
+        yield from self._version_problems()
+
+    def _token_problems(self) -> Iterator[str]:
         if self.mean_total_tokens is not None and self.mean_total_tokens > self.max_total_tokens:
             yield (
                 f"meanTotalTokens: {self.mean_total_tokens} is above maxTotalTokens {self.max_total_tokens};"
                 f" nearest valid value: {self.max_total_tokens}"
             )
+
+    def _version_problems(self) -> Iterator[str]:
+        if not self.versions:
+            return
+        yield from named("versions", self.versions)
+        yield from share_problems({name: Share(each.weight, each.shadow) for name, each in self.versions.items()})
+        known = set(self.model_copy(update={"versions": {}}).problems())
+        for name in self.versions:
+            yield from (f"versions.{name}.{problem}" for problem in self.version(name).problems() if problem not in known)
 
     def engine_problems(self, architectures: set[str]) -> Iterator[str]:
         """Check that a built engine is one for a pool whose GPUs have these architectures, as in sm90."""

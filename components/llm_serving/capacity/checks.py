@@ -98,7 +98,7 @@ def _services(stack: Stack, today: date) -> Iterator[Finding]:
             yield Finding(
                 RUNTIME_UNKNOWN.code,
                 RUNTIME_UNKNOWN.severity,
-                f"models.{service.name}.runtime",
+                f"{service.setting}.runtime",
                 f"{service.runtime} is not in the catalog, so neither its memory nor its driver is checked",
             )
         pool = stack.gpu_pools[service.pool]
@@ -123,7 +123,7 @@ def placements(stack: Stack, service: Service) -> Iterator[Placement]:
             runtime=runtime,
             instance=instance,
             gpus=service.gpus,
-            setting=f"models.{service.name}",
+            setting=service.setting,
             dtype=service.dtype,
             quantization=service.quantization,
             kv_cache_dtype=service.kv_cache_dtype,
@@ -145,7 +145,7 @@ def apply_allow(stack: Stack, findings: Sequence[Finding]) -> list[Finding]:
     """
     used: set[tuple[str, str]] = set()
     answered = [_allowed(stack, finding, used) for finding in findings]
-    scopes = {"allow": stack.allow} | {f"models.{name}.allow": each.allow for name, each in stack.services.items()}
+    scopes = {"allow": stack.allow} | {each.allow_setting: each.allow for each in stack.services.values()}
     unused = [
         Finding(
             ALLOW_UNUSED.code,
@@ -160,13 +160,19 @@ def apply_allow(stack: Stack, findings: Sequence[Finding]) -> list[Finding]:
     return answered + unused
 
 
+def _is_about(finding: Finding, service: Service) -> bool:
+    """Whether a finding is about a service, or about its model as a whole."""
+    setting = f"{finding.setting}."
+    whole = setting.startswith(f"{service.model_setting}.") and ".versions." not in setting
+    return whole or setting.startswith(f"{service.setting}.")
+
+
 def _allowed(stack: Stack, finding: Finding, used: set[tuple[str, str]]) -> Finding:
-    section, _, rest = finding.setting.partition(".")
-    service = stack.services.get(rest.partition(".")[0]) if section == "models" else None
     reason: str | None = None
-    if service and finding.code in service.allow:
-        used.add((f"models.{service.name}.allow", finding.code))
-        reason = service.allow[finding.code]
+    for service in stack.services.values():
+        if _is_about(finding, service) and finding.code in service.allow:
+            used.add((service.allow_setting, finding.code))
+            reason = service.allow[finding.code]
     if finding.code in stack.allow:
         used.add(("allow", finding.code))
         reason = reason or stack.allow[finding.code]

@@ -47,7 +47,7 @@ def check(stack: Stack) -> Iterator[Finding]:
             yield Finding(
                 ROLLOUT.code,
                 ROLLOUT.severity,
-                f"models.{service.name}.replicas",
+                f"{service.setting}.replicas",
                 "1 replica has no disruption budget, which would block node upgrades, and stops in each rollout, for"
                 " as long as its weights take to load; nearest valid value: 2",
                 ("2",),
@@ -149,7 +149,7 @@ def _too_large(service: Service, instance: InstanceType, node: Room) -> Iterator
         yield Finding(
             POD.code,
             POD.severity,
-            f"models.{service.name}.cpuMillicores",
+            f"{service.setting}.cpuMillicores",
             f"{asked.cpu_millicores} is more than the {node.cpu_millicores} that a node of {instance.name} has for"
             f" pods; nearest valid value: {node.cpu_millicores}",
             (str(node.cpu_millicores),),
@@ -160,7 +160,7 @@ def _too_large(service: Service, instance: InstanceType, node: Room) -> Iterator
         yield Finding(
             POD.code,
             POD.severity,
-            f"models.{service.name}.memoryMib",
+            f"{service.setting}.memoryMib",
             f"{service.memory_mib}{beside} is more than the {node.memory_mib} MiB that a node of {instance.name} has"
             f" for pods; nearest valid value: {most}",
             (str(most),),

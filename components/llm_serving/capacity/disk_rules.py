@@ -59,10 +59,10 @@ def _model(service: Service) -> Iterator[Finding]:
     yield Finding(
         MODEL_UNKNOWN.code,
         "error" if service.model_named else "unchecked",
-        f"models.{service.name}.model",
+        f"{service.setting}.model",
         f"{service.model_problem or 'nothing is known of this model'}; what fits is not checked"
         if service.model_named
-        else f"names no model, and {service.name!r} is none of the catalog: what fits is not checked;"
+        else f"names no model, and {service.model_reference!r} is none of the catalog: what fits is not checked;"
         " nearest valid value: a name of the catalog, or the path of the model's config.json",
     )
 
@@ -96,7 +96,7 @@ def _weights(service: Service) -> Iterator[Finding]:
         yield Finding(
             WEIGHT_SIZE.code,
             "error" if overflows else "warning",
-            f"models.{service.name}.weightGb",
+            f"{service.setting}.weightGb",
             f"{service.weight_gb:g} GB {what} the {right} GB of {_named(service)}, and {effect};"
             f" nearest valid value: {right}",
             (right,),
@@ -107,7 +107,7 @@ def _weights(service: Service) -> Iterator[Finding]:
         yield Finding(
             STARTUP.code,
             STARTUP.severity,
-            f"models.{service.name}.weightGb",
+            f"{service.setting}.weightGb",
             f"{service.weight_gb:g} GB gives a pod {budget} s to start, and reading the {min(sizes) / GB:.1f} GB of"
             f" {_named(service)} takes {seconds} s at {launch.DISK_BYTES_PER_SECOND // 10**6} MB/s;"
             f" nearest valid value: {min(sizes) / GB:.1f}",

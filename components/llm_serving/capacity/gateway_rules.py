@@ -28,7 +28,11 @@ DEFAULT_SECONDS = 300
 
 
 def check(stack: Stack) -> Iterator[Finding]:
-    """Yield which models' answers the API or the gateway would cut off."""
+    """Yield which models' answers the API or the gateway would cut off, once for a model whose versions are alike."""
+    yield from dict.fromkeys(_check(stack))
+
+
+def _check(stack: Stack) -> Iterator[Finding]:
     streamed = stack.response_transfer_mode == "STREAM"
     longest = STREAM_SECONDS if streamed else BUFFERED_SECONDS
     api_seconds = stack.api_timeout_seconds or min(DEFAULT_SECONDS, longest)
@@ -54,7 +58,7 @@ def check(stack: Stack) -> Iterator[Finding]:
                 API.code,
                 API.severity,
                 "apiGateway.timeoutSeconds",
-                f"{api_seconds} s is less than the {service.timeout_seconds} s of models.{service.name}"
+                f"{api_seconds} s is less than the {service.timeout_seconds} s of {service.model_setting}"
                 f".timeoutSeconds; nearest valid value: {nearest}",
                 (nearest,),
             )
@@ -69,7 +73,7 @@ def _too_short(service: Service, seconds: int) -> Finding:
     return Finding(
         GENERATION.code,
         GENERATION.severity,
-        f"models.{service.name}.timeoutSeconds",
+        f"{service.model_setting}.timeoutSeconds",
         f"{service.timeout_seconds} s ends an answer of maxTotalTokens {service.max_total_tokens}, which takes"
         f" {seconds} s at {SLOW_TOKENS_PER_SECOND} tokens/s; {nearest}",
         (str(min(seconds, STREAM_SECONDS)),),

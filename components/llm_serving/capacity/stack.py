@@ -26,13 +26,13 @@ class Pool:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A model service."""
+    """A model service, of one version of its model."""
 
     name: str
     model: ModelShape | None
     """Its shape; None where the stack file names none that can be read, which is a finding of its own."""
     model_reference: str
-    """What the stack file says: a catalog name or a path; the service's name where it says nothing."""
+    """What the stack file says: a catalog name or a path; the model's name where it says nothing."""
     runtime: str
     pool: str
     replicas: int
@@ -64,6 +64,26 @@ class Service:
     """Why `model` is None."""
     allow: Mapping[str, str] = field(default_factory=dict[str, str])
     """Codes of findings about this service that do not stop a deployment, with the reason."""
+    version_of: str = ""
+    """Model that it is a version of, whose name and the version's are its name; "" where it is the model's only one."""
+    version: str = ""
+    inherits_allow: bool = False
+    """Whether `allow` is the model's, for all of its versions."""
+
+    @property
+    def model_setting(self) -> str:
+        """Where its model is in the stack file."""
+        return f"models.{self.version_of or self.name}"
+
+    @property
+    def setting(self) -> str:
+        """Where it is in the stack file, as in models.chat or models.chat.versions.canary."""
+        return f"{self.model_setting}.versions.{self.version}" if self.version_of else self.model_setting
+
+    @property
+    def allow_setting(self) -> str:
+        """Where `allow` is in the stack file."""
+        return f"{self.model_setting if self.inherits_allow else self.setting}.allow"
 
 
 @dataclass(frozen=True, slots=True)

@@ -220,9 +220,11 @@ def targets(inputs: MonitoringInputs) -> Iterator[Alert]:
     """Alerts on what is to be scraped: an alert on a metric that nothing scrapes never fires."""
     gateway = selector(inputs.in_namespace, f'job="{inputs.gateway_job}"')
     missing = [f"absent(up{gateway})"]
+    with_versions = {model.version_of for model in inputs.models}
     for model in inputs.models:
         deployment = selector(inputs.in_namespace, f'deployment="{model.name}"')
-        up = selector(inputs.in_namespace, f'model="{model.name}"')
+        version = f'version="{model.version}"' if model.version or model.name in with_versions else ""
+        up = selector(inputs.in_namespace, f'model="{model.model}"', version)
         missing.append(f"(absent(up{up}) unless on () kube_deployment_spec_replicas{deployment} == 0)")
     missing += [f'absent(up{{job="{job}"}})' for job in inputs.other_jobs]
     yield Alert(

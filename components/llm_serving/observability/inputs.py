@@ -55,9 +55,10 @@ WINDOW_DAYS = 30
 
 @dataclass(frozen=True)
 class MonitoredModel:
-    """A model by the name that its Deployment, its Service and the gateway's route share."""
+    """A model by the name that its Deployment, its Service and the gateway's route share; or a version of one."""
 
     name: str
+    """Of the Deployment and the Service."""
     pool: str
     """GPU pool that its pods run in."""
     runtime: str = "tgi"
@@ -67,6 +68,23 @@ class MonitoredModel:
     """GPUs of each pod."""
     slo: Slo | None = None
     """None is the environment's."""
+    version_of: str | None = None
+    """The model whose version this is; its service is named MODEL-VERSION. None for a model itself."""
+
+    @property
+    def model(self) -> str:
+        """The model that its series count for."""
+        return self.version_of or self.name
+
+    @property
+    def version(self) -> str:
+        """The version; "" for a model itself, whose pods are those of its stable version."""
+        return self.name.removeprefix(f"{self.version_of}-") if self.version_of else ""
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """The labels that its scrape adds."""
+        return {"model": self.model, **({"version": self.version} if self.version else {})}
 
     @property
     def metrics(self) -> RuntimeMetrics:

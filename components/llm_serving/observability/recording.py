@@ -11,7 +11,7 @@ from llm_serving.observability.runtime_metrics import RuntimeMetrics
 WINDOWS = ("5m", "30m", "1h", "6h", "3d")
 """The windows that the burn rate alerts compare."""
 _BY_MODEL = "by (namespace, model)"
-_FAILED = 'code=~"5..|429"'
+FAILED = 'code=~"5..|429"'
 """429 counts: a caller's own limits are enforced before the gateway, so one from here is a model that is full."""
 
 
@@ -57,7 +57,7 @@ def requests(inputs: MonitoringInputs) -> Iterator[Recording]:
     for window in WINDOWS:
         total = f"llm_serving:requests:rate{window}"
         at_model = selector(inputs.in_namespace, 'model!=""')
-        failed = selector(inputs.in_namespace, 'model!=""', _FAILED)
+        failed = selector(inputs.in_namespace, 'model!=""', FAILED)
         yield Recording(total, f"sum {_BY_MODEL} (rate(llm_gateway_requests_total{at_model}[{window}]))")
         errors = f"sum {_BY_MODEL} (rate(llm_gateway_requests_total{failed}[{window}]))"
         yield Recording(
@@ -161,28 +161,37 @@ def cost(inputs: MonitoringInputs) -> Iterator[Recording]:
 
 
 def _model_cost(inputs: MonitoringInputs) -> Iterator[Recording]:
-    alike: defaultdict[tuple[str, int], list[str]] = defaultdict(list)
+    by_pool: defaultdict[str, defaultdict[tuple[int, str | None], list[str]]] = defaultdict(lambda: defaultdict(list))
     for model in inputs.models:
-        alike[model.pool, model.gpus].append(model.name)
-    for (pool, gpu_count), names in alike.items():
-        deployments = selector(inputs.in_namespace, one_of("deployment", names))
-        replicas = renamed(f"kube_deployment_status_replicas{deployments}", "model", "deployment")
-        yield Recording("llm_serving:model_gpus:count", f"sum {_BY_MODEL} ({replicas}) * {gpu_count}", {"pool": pool})
+        by_pool[model.pool][model.gpus, model.version_of].append(model.name)
+    for pool, alike in by_pool.items():
+        counts = any_of(_gpus(inputs, names, of, each) for (each, of), names in alike.items())
+        yield Recording("llm_serving:model_gpus:count", f"sum {_BY_MODEL} ({counts})", {"pool": pool})
     yield Recording(
         "llm_serving:model_cost:usd_per_hour",
         "llm_serving:model_gpus:count"
         " / on (pool) group_left () (sum by (pool) (llm_serving:model_gpus:count) > 0)"
         " * on (pool) group_left () llm_serving:pool_cost:usd_per_hour",
     )
+    # Versions of a model may be in different pools.
+    cost_of_model = f"sum {_BY_MODEL} (llm_serving:model_cost:usd_per_hour)"
     yield Recording(
         "llm_serving:model_cost_per_1000_requests:usd",
-        "1000 * llm_serving:model_cost:usd_per_hour / on (namespace, model) (3600 * llm_serving:requests:rate1h > 0)",
+        f"1000 * {cost_of_model} / on (namespace, model) (3600 * llm_serving:requests:rate1h > 0)",
     )
     tokens = f"sum {_BY_MODEL} (rate(llm_gateway_tokens_total{selector(inputs.in_namespace)}[1h]))"
     yield Recording(
         "llm_serving:model_cost_per_million_tokens:usd",
-        f"1000000 * llm_serving:model_cost:usd_per_hour / on (namespace, model) (3600 * {tokens} > 0)",
+        f"1000000 * {cost_of_model} / on (namespace, model) (3600 * {tokens} > 0)",
     )
+
+
+def _gpus(inputs: MonitoringInputs, deployments: list[str], version_of: str | None, gpus_each: int) -> str:
+    """The GPUs of some Deployments by model, which is the Deployment's name where it is not a version's."""
+    replicas = f"kube_deployment_status_replicas{selector(inputs.in_namespace, one_of('deployment', deployments))}"
+    if version_of is None:
+        return f"{renamed(replicas, 'model', 'deployment')} * {gpus_each}"
+    return f'label_replace({replicas}, "model", "{version_of}", "", "") * {gpus_each}'
 
 
 GROUPS: Mapping[str, Callable[[MonitoringInputs], Iterable[Recording]]] = {

@@ -48,8 +48,8 @@ def test_the_gateways_labels_are_those_that_it_sets() -> None:
 )
 def test_objectives_can_be_set_to_the_buckets_that_there_are(family: str, buckets: tuple[float, ...]) -> None:
     gateway = GatewayMetrics()
-    gateway.duration.labels("m", "e").observe(1)
-    gateway.first_token.labels("m").observe(1)
+    gateway.duration.labels("m", "v", "e").observe(1)
+    gateway.first_token.labels("m", "v").observe(1)
     (found,) = [item for item in gateway.registry.collect() if item.name == family]
     bounds = {sample.labels["le"] for sample in found.samples if sample.name.endswith("_bucket")} - {"+Inf"}
     assert bounds == {str(float(bound)) for bound in buckets}

@@ -19,7 +19,7 @@ from llm_serving.observability.grafana.panels import (
 )
 from llm_serving.observability.inputs import MonitoringInputs, Slo
 from llm_serving.observability.promql import any_of, narrowed, selector, zero_where_missing
-from llm_serving.observability.recording import slo_classes
+from llm_serving.observability.recording import FAILED, slo_classes
 from llm_serving.observability.runtime_metrics import RuntimeMetrics
 
 UID = "llm-serving-service"
@@ -38,6 +38,7 @@ def service(inputs: MonitoringInputs) -> dict[str, Any]:
         rows=[
             Row("Now", list(_now(at, selector(inputs.in_namespace)))),
             Row("Traffic", list(_traffic(inputs, at))),
+            Row("Versions", list(_versions(at))),
             Row("Latency", list(_latency(inputs, at))),
             Row("Tokens", list(_tokens(at))),
             Row("Load", list(_load(inputs, at))),
@@ -137,6 +138,33 @@ def _traffic(inputs: MonitoringInputs, at: str) -> Iterator[Panel]:
         Ask(f"max by (deployment) (kube_deployment_status_replicas{deployments})", "{{deployment}}"),
         width=12,
     )
+
+
+def _versions(at: str) -> Iterator[Panel]:
+    by = "model, version"
+    requests, legend = _rate("llm_gateway_requests_total", at, by), "{{model}} {{version}}"
+    failed = _rate("llm_gateway_requests_total", narrowed(at, FAILED), by)
+    yield graph(
+        "Requests by version",
+        "Requests a second that each version answered.",
+        REQUESTS_PER_SECOND,
+        Ask(requests, legend),
+        width=12,
+    )
+    yield graph(
+        "Failed requests by version",
+        "Share of each version's requests answered with 5xx, or with 429 because it is full.",
+        RATIO,
+        Ask(f"{zero_where_missing(failed, requests)} / ({requests} > 0)", legend),
+        maximum=1,
+        width=12,
+    )
+    for title, histogram in (
+        ("Time to first token by version", "llm_gateway_time_to_first_token_seconds"),
+        ("Time to the end of an answer by version", "llm_gateway_request_duration_seconds"),
+    ):
+        asked = Ask(_quantile(95, histogram, at, by), legend)
+        yield graph(title, "95th percentile, measured in the gateway.", SECONDS, asked, width=12)
 
 
 def _latency(inputs: MonitoringInputs, at: str) -> Iterator[Panel]:
