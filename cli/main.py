@@ -17,6 +17,7 @@ from cli.inputs import InputError
 COMMANDS = {
     "fit": "say whether a model runs on an instance type, and what would do instead",
     "plan": "show what a stack runs where and costs, or choose hardware for a model and a load",
+    "rollout": "shift requests between the versions of a model, by edits of the stack file",
     "checks": "list every code that a finding may have",
     "catalog": "list what the checks know, or ask AWS for news",
     "models": "push models to the model bucket, and say which revision is in use",
@@ -67,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     listed = "\n".join(f"  {name:10}{what}" for name, what in COMMANDS.items())
     parser = argparse.ArgumentParser(
         prog="llm-serving",
-        description="What fits where, what a stack needs and costs, which checks there are, and the model bucket.",
+        description="What fits where, what a stack needs and costs, the model bucket, and rollouts of models.",
         epilog=f"commands:\n{listed}\n\n`llm-serving COMMAND --help` has the options of each, with examples.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         usage="llm-serving [-h] COMMAND ...",

@@ -1,6 +1,7 @@
 """Reads a stack file as the program would be given it, without the engine."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -28,10 +29,15 @@ def project(path: Path) -> Path:
 
 def settings(path: Path) -> "Settings":
     """The settings in a stack file; raises InputError with every mistake in it."""
+    return settings_in(path, document(path, text(path)))
+
+
+def settings_in(path: Path, read: Mapping[str, Any]) -> "Settings":
+    """The settings in what was read of a stack file; raises InputError with every mistake in it."""
     from infra.problems import SettingsError  # noqa: PLC0415  pydantic is only needed here
     from infra.settings import load  # noqa: PLC0415
 
-    config = _config(path)
+    config = {str(key): value for key, value in read["config"].items()}
     problems = Problems()
     try:
         texts = {key: _text(value) for key, value in config.items()}
@@ -51,25 +57,31 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
-def _config(path: Path) -> dict[str, Any]:
-    import yaml  # noqa: PLC0415
-
+def text(path: Path) -> str:
+    """What is in a stack file; raises InputError where it cannot be read."""
     try:
-        read: Any = yaml.safe_load(_bytes(path).decode("utf-8"))
+        return _bytes(path).decode("utf-8")
     except FileNotFoundError:
         raise refuse(STACK, "--stack", f"{path} does not exist{_near(path)}") from None
     except OSError as error:
         raise refuse(STACK, "--stack", f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise refuse(STACK, "--stack", f"{path} is no text in UTF-8") from None
+
+
+def document(path: Path, content: str) -> dict[str, Any]:
+    """What a stack file's text says; raises InputError where it is none. It has a mapping under `config`."""
+    import yaml  # noqa: PLC0415
+
+    try:
+        read: Any = yaml.safe_load(content)
     except yaml.YAMLError as error:
         raise refuse(STACK, "--stack", f"{path} is no YAML: {' '.join(str(error).split())}") from None
     except RecursionError:
         raise refuse(STACK, "--stack", f"{path} is nested too deeply for a stack file") from None
-    found: Any = cast(dict[str, Any], read).get("config") if isinstance(read, dict) else None
-    if not isinstance(found, dict):
+    if not isinstance(read, dict) or not isinstance(cast(dict[str, Any], read).get("config"), dict):
         raise refuse(STACK, "--stack", f"{path} has no `config:`, so it is no stack file")
-    return {str(key): value for key, value in cast(dict[Any, Any], found).items()}
+    return cast(dict[str, Any], read)
 
 
 def _bytes(path: Path) -> bytes:

@@ -37,9 +37,7 @@ def stack_of(settings: Settings, name: str, base: Path = ROOT) -> Stack:
         system_pool=_pool(taints.SYSTEM_POOL, cluster.system_pool, gpu=False),
         gpu_pools={pool: _pool(pool, values, gpu=True) for pool, values in cluster.gpu_pools.items()},
         services={
-            service.name: service
-            for name, model in settings.models.items()
-            for service in _services(name, model, base)
+            service.name: service for name, model in settings.models.items() for service in _services(name, model, base)
         },
         cache=Cache(
             engine=ENGINE,

@@ -14,7 +14,6 @@ from llm_serving.runtimes import RUNTIMES, tensorrt_llm
 from llm_serving.runtimes.launch import ServiceSpec
 from llm_serving.versions import STABLE, Share, service_name, share_problems
 
-
 Revision = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", examples=["a09a354"])]
 WeightGb = Annotated[float, Field(ge=0.001, le=5000)]
 
@@ -154,7 +153,9 @@ class ModelSettings(ServingSettings):
         yield from share_problems({name: Share(each.weight, each.shadow) for name, each in self.versions.items()})
         known = set(self.model_copy(update={"versions": {}}).problems())
         for name in self.versions:
-            yield from (f"versions.{name}.{problem}" for problem in self.version(name).problems() if problem not in known)
+            yield from (
+                f"versions.{name}.{problem}" for problem in self.version(name).problems() if problem not in known
+            )
 
     def engine_problems(self, architectures: set[str]) -> Iterator[str]:
         """Check that a built engine is one for a pool whose GPUs have these architectures, as in sm90."""

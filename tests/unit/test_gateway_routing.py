@@ -232,7 +232,9 @@ async def test_health_and_metrics() -> None:
         status, headers, body = await client.get("/metrics")
     assert status == 200
     assert headers["content-type"].startswith("text/plain")
-    assert b'llm_gateway_requests_total{code="200",endpoint="/v1/chat/completions",model="m",version="stable"} 1.0' in body
+    assert (
+        b'llm_gateway_requests_total{code="200",endpoint="/v1/chat/completions",model="m",version="stable"} 1.0' in body
+    )
     assert b'llm_gateway_tokens_total{kind="prompt",model="m"} 12.0' in body
     assert b'llm_gateway_tokens_total{kind="completion",model="m"} 3.0' in body
     assert b"llm_gateway_requests_in_flight 0.0" in body

@@ -73,7 +73,9 @@ shares = st.dictionaries(names, st.integers(0, 100), min_size=1).filter(lambda w
 
 
 @given(shares, st.binary())
-def test_one_key_always_gets_one_version_in_whatever_order_they_are_written(weights: dict[str, int], key: bytes) -> None:
+def test_one_key_always_gets_one_version_in_whatever_order_they_are_written(
+    weights: dict[str, int], key: bytes
+) -> None:
     chosen = choose(of_weights(weights), key)
     assert chosen.weight > 0
     assert choose(of_weights(dict(reversed(weights.items()))), key) == chosen

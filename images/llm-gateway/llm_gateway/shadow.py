@@ -40,7 +40,13 @@ class Shadows:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _copy(
-        self, upstream: Upstream, url: str, inference: Inference, headers: Mapping[str, str], version: str, seconds: float
+        self,
+        upstream: Upstream,
+        url: str,
+        inference: Inference,
+        headers: Mapping[str, str],
+        version: str,
+        seconds: float,
     ) -> None:
         try:
             async with asyncio.timeout(seconds):

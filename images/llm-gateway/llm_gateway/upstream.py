@@ -153,5 +153,3 @@ def kind_of(error: ClientConnectionError) -> str:
             return "disconnected"
         case _:
             return "reset"
-
-
