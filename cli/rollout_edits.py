@@ -17,7 +17,7 @@ OF_THE_VERSION = ("weight", "shadow", "replicas")
 
 
 def start(model: Model, name: str, revision: str, weight: int, *, shadow: bool) -> None:
-    """Add a version of another revision. A canary's weight is taken from the stable version, a shadow's from nobody."""
+    """Add a version of another revision. Its weight is taken from the stable version, a shadow's from nobody."""
     versions = model.setdefault("versions", {})
     if name == STABLE:
         raise ValueError(f"versions.{name}: is what a rollout starts beside; nearest valid value: {CANARY}")
@@ -34,7 +34,7 @@ def start(model: Model, name: str, revision: str, weight: int, *, shadow: bool) 
 
 
 def shift(model: Model, weights: Mapping[str, int]) -> None:
-    """Set weights; what they leave of 100 is the stable version's. A version gets the replicas that its weight takes."""
+    """Set weights; what they leave of 100 is stable's. A version gets the replicas that its share takes."""
     versions = _versions(model)
     for name, weight in weights.items():
         if name not in versions:

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from cli import stack_file
 from cli.inputs import FILE, STACK, refuse
@@ -35,8 +35,8 @@ class Edited:
     @property
     def diff(self) -> list[str]:
         """The lines of a unified diff; none where nothing changes."""
-        lines = (text.splitlines() for text in (self.before, self.after))
-        return list(difflib.unified_diff(*lines, str(self.path), str(self.path), n=2, lineterm=""))
+        before, after, name = self.before.splitlines(), self.after.splitlines(), str(self.path)
+        return list(difflib.unified_diff(before, after, name, name, n=2, lineterm=""))
 
     def write(self) -> None:
         """Replace the file at once; raises InputError, and leaves it as it was, where that cannot be done."""
@@ -69,18 +69,18 @@ def edit_model(path: Path, name: str, edit: Edit) -> Edited:
     wanted = copy.deepcopy(stack_file.document(path, before))
     _apply(path, wanted, name, edit)
     settings = stack_file.settings_in(path, wanted)
-    after = _rewritten(before, lambda document: _apply(path, document, name, edit))
+    after = _rewritten(path, before, lambda document: _apply(path, document, name, edit))
     if yaml.safe_load(after) != wanted:
         raise refuse(STACK, "--stack", f"{path} cannot be rewritten without changing more of it; edit it by hand")
     return Edited(path, before, after if wanted != stack_file.document(path, before) else before, settings)
 
 
 def _apply(path: Path, document: MutableMapping[str, Any], name: str, edit: Edit) -> None:
-    models: Any = document["config"].get(MODELS)
-    if not isinstance(models, MutableMapping) or not models:
+    if not isinstance(document["config"].get(MODELS), MutableMapping) or not document["config"][MODELS]:
         raise refuse(STACK, MODELS, "is no group of models")
+    models: MutableMapping[str, Any] = document["config"][MODELS]
     if name not in models:
-        near = nearest(name, [str(each) for each in models])  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        near = nearest(name, map(str, models))
         raise refuse(STACK, f"{MODELS}.{name}", f"is no model of {path}; nearest valid value: {near}")
     try:
         edit(models[name])
@@ -93,18 +93,22 @@ def _apply(path: Path, document: MutableMapping[str, Any], name: str, edit: Edit
         raise
 
 
-def _rewritten(text: str, edit: Callable[[MutableMapping[str, Any]], None]) -> str:
-    from ruamel.yaml import YAML  # noqa: PLC0415  only an edit needs it
-    from ruamel.yaml.util import load_yaml_guess_indent  # noqa: PLC0415
+def _rewritten(path: Path, text: str, edit: Callable[[MutableMapping[str, Any]], None]) -> str:
+    from ruamel.yaml import YAML, util  # noqa: PLC0415  only an edit needs it
+    from ruamel.yaml.error import YAMLError  # noqa: PLC0415
 
-    _, indent, offset = load_yaml_guess_indent(text)
+    guess = cast(Callable[[str], tuple[Any, int | None, int | None]], vars(util)["load_yaml_guess_indent"])
     parser: Any = YAML()
     parser.preserve_quotes = True
     parser.width = 10_000
     parser.explicit_start = any(line.rstrip() == "---" for line in text.splitlines())
+    try:
+        _, indent, offset = guess(text)
+        document = parser.load(text)
+    except YAMLError as error:
+        raise refuse(STACK, "--stack", f"{path} is no YAML 1.2: {' '.join(str(error).split())}") from None
     if offset is not None:
-        parser.indent(mapping=2, sequence=(indent or 2), offset=offset)
-    document = parser.load(text)
+        parser.indent(mapping=2, sequence=indent or 2, offset=offset)
     edit(document)
     _quote(document["config"][MODELS])
     stream = io.StringIO()

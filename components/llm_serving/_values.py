@@ -63,7 +63,7 @@ def inference_service(
     pool: str,
     release: str | None = None,
 ) -> dict[str, Any]:
-    """Return the values of charts/inference-service. A `release` that has another name than its model says which it is."""
+    """Return the values of charts/inference-service. A `release` not named like its model says which it is."""
     copies = not launch.streams_weights
     fetch_seconds = WEIGHTS_SECONDS + (transfer_seconds(spec.weight_gb) if copies else 0)
     shared_mib = SHARED_MEMORY_MIB_PER_GPU * spec.gpus if spec.gpus > 1 else 0

@@ -53,6 +53,14 @@ def values(gpus: int = 1, **changes: Any) -> dict[str, Any]:
     return passed | {"resources": RESOURCES, "startupSeconds": 127, "progressDeadlineSeconds": 1500} | changes
 
 
+def test_a_version_has_its_own_name_and_its_models_folder(tmp_path: Path) -> None:
+    loader = {**values()["loader"], "folder": MODEL}
+    objects = render(tmp_path, CHART, f"{MODEL}-canary", values(loader=loader))
+    assert objects["Service"]["metadata"]["name"] == f"{MODEL}-canary"
+    (container,) = objects["Deployment"]["spec"]["template"]["spec"]["initContainers"]
+    assert container["args"][1] == f"/models/{MODEL}"
+
+
 @pytest.fixture
 def objects(tmp_path: Path) -> Objects:
     return render(tmp_path, CHART, MODEL, values(modelVolumeMib=400))

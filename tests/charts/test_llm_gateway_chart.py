@@ -197,6 +197,18 @@ def test_a_model_elsewhere_is_reached_on_its_port(tmp_path: Path) -> None:
     assert egress(render(tmp_path, CHART, CHART, given)) == [MODELS, {"ports": outside}]
 
 
+def test_versions_reach_the_gateway_as_they_are(tmp_path: Path) -> None:
+    versions = [
+        {"name": "stable", "url": URL, "revision": "1", "weight": 90, "shadow": False},
+        {"name": "canary", "url": "https://canary.example", "revision": "2", "weight": 10, "shadow": False},
+    ]
+    objects = render(tmp_path, CHART, CHART, values(models={"m": {"timeout_seconds": 300, "versions": versions}}))
+    document = yaml.safe_load(objects["ConfigMap"]["data"]["gateway.yaml"])
+    assert document["models"]["m"]["versions"] == versions
+    assert [each.name for each in GatewayConfig.model_validate(document).models["m"].live] == ["stable", "canary"]
+    assert {"ports": [{"protocol": "TCP", "port": 443}]} in egress(objects)
+
+
 def test_without_ranges_security_groups_alone_decide(tmp_path: Path) -> None:
     policy = render(tmp_path, CHART, CHART, values(networkCidrs=[]))["NetworkPolicy"]["spec"]
     assert policy["ingress"] == [{"ports": [{"protocol": "TCP", "port": 8080}]}]

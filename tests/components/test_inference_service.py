@@ -93,6 +93,19 @@ def test_chart_values() -> None:
     assert "s-pods" in chart.depends_on
 
 
+def test_a_version_has_a_service_of_its_own_and_its_models_weights() -> None:
+    made = service(service_name="tiny-canary", revision="2", runtime="vllm", weights="copy")
+    chart = made.one(CHART, "s")
+    assert chart.inputs["name"] == "tiny-canary"
+    values = chart.inputs["values"]
+    assert values["loader"]["source"] == "s3://weights/models/tiny/2"
+    assert values["loader"]["folder"] == "tiny"
+    # Requests name the model, whichever version they reach.
+    assert values["args"][:3] == ["/models/tiny", "--served-model-name", "tiny"]
+    association = made.inputs("aws:eks/podIdentityAssociation:PodIdentityAssociation", "s-pods")
+    assert association["serviceAccount"] == "tiny-canary"
+
+
 def test_vllm_streams_its_weights() -> None:
     values = service(runtime="vllm").inputs(CHART, "s")["values"]
     assert values["args"][0] == "$(WEIGHTS_URL)"

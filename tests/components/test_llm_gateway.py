@@ -112,6 +112,27 @@ def test_chart_values() -> None:
     assert {"g-cache", "g-http"} <= set(chart.depends_on)
 
 
+VERSIONS: dict[str, Any] = {
+    "stable": {"url": "http://tiny:8080", "weight": 90, "revision": "1"},
+    "canary": {"url": "http://tiny-canary:8080", "weight": 10.0},
+    "next": {"url": "http://tiny-next:8080", "weight": 5, "shadow": True},
+}
+
+
+def test_versions_share_a_route() -> None:
+    made = gateway(models={"tiny": {"timeout_seconds": 60, "versions": VERSIONS}})
+    assert made.inputs(CHART, "g")["values"]["models"] == {
+        "tiny": {
+            "timeout_seconds": 60,
+            "versions": [
+                {"name": "stable", "url": "http://tiny:8080", "revision": "1", "weight": 90, "shadow": False},
+                {"name": "canary", "url": "http://tiny-canary:8080", "revision": "", "weight": 10, "shadow": False},
+                {"name": "next", "url": "http://tiny-next:8080", "revision": "", "weight": 5, "shadow": True},
+            ],
+        }
+    }
+
+
 def test_cache_url_is_in_one_secret_and_nowhere_else() -> None:
     made = gateway()
     assert made.inputs("kubernetes:core/v1:Secret", "g-cache") == {
@@ -135,6 +156,19 @@ def test_cache_url_is_in_one_secret_and_nowhere_else() -> None:
         (
             {"models": {"tiny": {"url": "http://tiny", "timeout_seconds": 901}}},
             "timeout_seconds: 901 s is outside 1 to 900; nearest valid value: 900",
+        ),
+        ({"models": {"tiny": {}}}, "models.tiny: set exactly one of url and versions"),
+        (
+            {"models": {"tiny": {"url": "http://tiny", "versions": VERSIONS}}},
+            "models.tiny: set exactly one of url and versions",
+        ),
+        (
+            {"models": {"tiny": {"versions": {"stable": {"url": "http://tiny", "weight": 90}}}}},
+            "models.tiny.versions: weights sum to 90, not to 100 (stable 90); nearest valid value: stable 100",
+        ),
+        (
+            {"models": {"tiny": {"versions": {"stable": {"url": "http://tiny", "weight": 101}}}}},
+            "models.tiny.versions.stable.weight: 101 is outside 0 to 100; nearest valid value: 100",
         ),
     ],
 )

@@ -121,6 +121,18 @@ def test_a_model_is_scraped_where_its_runtime_answers_and_by_its_name() -> None:
     }
 
 
+def test_a_version_is_scraped_under_its_models_name() -> None:
+    made = monitoring(models={"m": {"pool": "l4"}, "m-canary": {"pool": "l4", "version_of": "m"}})
+    of_model = made.inputs("kubernetes:monitoring.coreos.com/v1:ServiceMonitor", "m-model-m")["spec"]
+    assert of_model["endpoints"][0]["relabelings"] == [{"targetLabel": "model", "replacement": "m"}]
+    of_version = made.inputs("kubernetes:monitoring.coreos.com/v1:ServiceMonitor", "m-model-m-canary")["spec"]
+    assert of_version["selector"]["matchLabels"]["app.kubernetes.io/instance"] == "m-canary"
+    assert of_version["endpoints"][0]["relabelings"] == [
+        {"targetLabel": "model", "replacement": "m"},
+        {"targetLabel": "version", "replacement": "canary"},
+    ]
+
+
 def test_only_alertmanager_publishes_and_only_to_the_topic() -> None:
     made = monitoring()
     policy = json.loads(made.inputs("aws:iam/rolePolicy:RolePolicy", "m-publish")["policy"])

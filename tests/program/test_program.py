@@ -233,6 +233,70 @@ def test_existing_network() -> None:
     assert made.inputs("eks:index:Cluster", "cluster")["privateSubnetIds"] == ["subnet-1", "subnet-2"]
 
 
+def rolled_out(**versions: dict[str, Any]) -> Recording:
+    """The local stack with versions of its model, and a replica of each."""
+    models = json.loads(config("local")["llm-serving:models"])
+    models["smollm2-135m"] |= {"replicas": 1, "versions": versions}
+    changed = load({**config("local"), "llm-serving:models": json.dumps(models)})
+    return record(lambda: Environment(changed), stack="local")
+
+
+CANARY = {"revision": "2", "weight": 10}
+
+
+def test_a_first_canary_adds_a_service_and_replaces_nothing() -> None:
+    added = set(keys(rolled_out(stable={"weight": 90}, canary=CANARY))) - set(keys(run("local")))
+    assert not set(keys(run("local"))) - set(keys(rolled_out(stable={"weight": 90}, canary=CANARY)))
+    assert added == {
+        "aws:eks/podIdentityAssociation:PodIdentityAssociation::smollm2-135m-canary-pods",
+        "aws:iam/role:Role::smollm2-135m-canary-pods",
+        "aws:iam/rolePolicy:RolePolicy::smollm2-135m-canary-weights",
+        "kubernetes:helm.sh/v4:Chart::smollm2-135m-canary",
+        "kubernetes:monitoring.coreos.com/v1:ServiceMonitor::monitoring-model-smollm2-135m-canary",
+        "llm-serving:index:InferenceService::smollm2-135m-canary",
+    }
+
+
+def test_versions_leave_the_stable_one_as_the_model_was() -> None:
+    models = json.loads(config("local")["llm-serving:models"])
+    models["smollm2-135m"]["replicas"] = 1
+    without = load({**config("local"), "llm-serving:models": json.dumps(models)})
+    alone = record(lambda: Environment(without), stack="local")
+    beside = rolled_out(stable={"weight": 90}, canary=CANARY)
+    for each in alone.resources:
+        if each.name.startswith(("smollm2-135m", "monitoring-model-")):
+            assert beside.one(each.type, each.name).inputs == each.inputs
+
+
+def test_the_gateway_is_told_of_weights_and_services() -> None:
+    made = rolled_out(stable={"weight": 90}, canary=CANARY, same={"weight": 0})
+    route = made.inputs("kubernetes:helm.sh/v4:Chart", "gateway")["values"]["models"]["smollm2-135m"]
+    service = "http://smollm2-135m{}.llm-serving.svc.cluster.local:8080"
+    assert route == {
+        "timeout_seconds": 120,
+        "versions": [
+            {"name": "stable", "url": service.format(""), "revision": "1", "weight": 90, "shadow": False},
+            {"name": "canary", "url": service.format("-canary"), "revision": "2", "weight": 10, "shadow": False},
+            {"name": "same", "url": service.format("-same"), "revision": "1+same", "weight": 0, "shadow": False},
+        ],
+    }
+    reads = json.loads(made.inputs("aws:iam/rolePolicy:RolePolicy", "smollm2-135m-canary-weights")["policy"])
+    assert "models/smollm2-135m/2" in json.dumps(reads)
+    assert "models/smollm2-135m/1" not in json.dumps(reads)
+
+
+def test_the_gateway_waits_for_versions_with_requests_and_for_no_others() -> None:
+    def waits_for(made: Recording) -> set[str]:
+        return {name for name in made.one("llm-serving:index:LlmGateway", "gateway").depends_on if "smollm2" in name}
+
+    stable, canary = "smollm2-135m-weights", "smollm2-135m-canary-weights"
+    assert waits_for(rolled_out(stable={"weight": 90}, canary=CANARY)) >= {stable, canary}
+    back = waits_for(rolled_out(stable={"weight": 100}, canary={**CANARY, "weight": 0}))
+    assert stable in back
+    assert not [name for name in back if "canary" in name]
+    assert not waits_for(run("local"))
+
+
 ZONES = frozenset({"us-east-1a", "us-east-1b", "us-east-1c"})
 OFFERINGS: dict[str, frozenset[str]] = dict.fromkeys(
     ("m7i.large", "m7i.xlarge", "g6.xlarge", "g6.2xlarge", "g6e.24xlarge"), ZONES

@@ -126,8 +126,10 @@ async def test_a_canary_of_10_percent_gets_10_percent_of_5000_requests() -> None
 
 @pytest.mark.parametrize("how", ["header", "user"])
 async def test_a_session_stays_with_its_version(how: str) -> None:
-    async with serving(FakeModel()) as a, serving(FakeModel()) as b:
-        async with gateway_for(config(version("a", a.url, 50), version("b", b.url, 50))) as client:
+    async with AsyncExitStack() as stack:
+        a, b = [await stack.enter_async_context(serving(FakeModel())) for _ in range(2)]
+        versions = (version("a", a.url, 50), version("b", b.url, 50))
+        async with gateway_for(config(*versions)) as client:
             answered: dict[str, set[str]] = {}
             for session, _ in itertools.product((f"s{number}" for number in range(20)), range(4)):
                 headers = {"x-session-id": session} if how == "header" else {}
@@ -321,22 +323,25 @@ async def test_weights_change_while_a_stream_runs(tmp_path: Path) -> None:
         return response
 
     path = tmp_path / "gateway.yaml"
-    async with serving(FakeModel(streams)) as stable, serving(FakeModel(stream_of(DONE))) as canary:
-        async with gateway_for(None) as client:
-            watching = ConfigWatcher(path, client.gateway.configure, client.gateway.metrics)
-            path.write_text(yaml.safe_dump(config(version("stable", stable.url, 100))))
+    async with (
+        serving(FakeModel(streams)) as stable,
+        serving(FakeModel(stream_of(DONE))) as canary,
+        gateway_for(None) as client,
+    ):
+        watching = ConfigWatcher(path, client.gateway.configure, client.gateway.metrics)
+        path.write_text(yaml.safe_dump(config(version("stable", stable.url, 100))))
+        watching.check()
+        question = orjson.dumps({**QUESTION, "stream": True})
+        async with client.session.post(client.url + CHAT, data=question) as stream:
+            assert await stream.content.readuntil(b"\n\n") == chat_chunk("one")
+            shifted = config(version("stable", stable.url, 0), version("canary", canary.url, 100))
+            path.write_text(yaml.safe_dump(shifted))
             watching.check()
-            question = orjson.dumps({**QUESTION, "stream": True})
-            async with client.session.post(client.url + CHAT, data=question) as stream:
-                assert await stream.content.readuntil(b"\n\n") == chat_chunk("one")
-                shifted = config(version("stable", stable.url, 0), version("canary", canary.url, 100))
-                path.write_text(yaml.safe_dump(shifted))
-                watching.check()
-                for _ in range(10):
-                    assert (await client.post(CHAT, question))[1]["x-model-version"] == "canary"
-                go_on.set()
-                assert await stream.read() == chat_chunk("two", "stop") + DONE
-                assert stream.headers["x-model-version"] == "stable"
+            for _ in range(10):
+                assert (await client.post(CHAT, question))[1]["x-model-version"] == "canary"
+            go_on.set()
+            assert await stream.read() == chat_chunk("two", "stop") + DONE
+            assert stream.headers["x-model-version"] == "stable"
     assert (stable.calls, canary.calls) == (1, 10)
 
 

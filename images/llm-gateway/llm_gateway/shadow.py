@@ -1,7 +1,8 @@
 """Copies of requests for shadow versions: nobody waits for them, and nobody gets their answers."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
+from typing import Any
 
 from aiohttp import ClientConnectionError, ClientError
 
@@ -27,8 +28,8 @@ class Shadows:
             if len(self._tasks) >= limit:
                 self._count(inference.model, version.name, "skipped")
                 continue
-            url = version.url + inference.endpoint
-            copy = self._copy(upstream, url, inference, headers, version.name, route.timeout_seconds)
+            copying = upstream.discard(version.url + inference.endpoint, inference.body, headers)
+            copy = self._copy(copying, route.timeout_seconds, inference.model, version.name)
             task = asyncio.get_running_loop().create_task(copy)
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -39,18 +40,10 @@ class Shadows:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _copy(
-        self,
-        upstream: Upstream,
-        url: str,
-        inference: Inference,
-        headers: Mapping[str, str],
-        version: str,
-        seconds: float,
-    ) -> None:
+    async def _copy(self, copying: Coroutine[Any, Any, int], seconds: float, model: str, version: str) -> None:
         try:
             async with asyncio.timeout(seconds):
-                status = await upstream.discard(url, inference.body, headers)
+                status = await copying
             result = "ok" if status < 400 else f"status_{status}"
         except ClientConnectionError as error:
             result = kind_of(error)
@@ -58,7 +51,7 @@ class Shadows:
             result = "timeout"
         except ClientError:
             result = "incomplete"
-        self._count(inference.model, version, result)
+        self._count(model, version, result)
 
     def _count(self, model: str, version: str, result: str) -> None:
         self._metrics.shadow_requests.labels(model, version, result).inc()

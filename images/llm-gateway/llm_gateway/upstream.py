@@ -144,6 +144,7 @@ class Upstream:
 
 
 def kind_of(error: ClientConnectionError) -> str:
+    """What has gone wrong, as metrics name it."""
     match error:
         case ConnectionTimeoutError():
             return "connect_timeout"

@@ -1,9 +1,11 @@
 """The real promtool on the real rules: each alert fires when it should, says what it should, and clears."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from llm_serving.observability import MonitoredModel
 from tests.unit.observability import promtool
 from tests.unit.observability.alert_cases import CASES, COSTS, COSTS_SERIES, STORIES, Case, Stories
 from tests.unit.observability.sample import INPUTS
@@ -26,6 +28,17 @@ def test_costs(tmp_path: Path) -> None:
     assert "SUCCESS" in promtool.test_rules(
         tmp_path, INPUTS, [promtool.calculation(COSTS_SERIES, 60, COSTS)], groups, 1
     )
+
+
+def test_costs_of_versions_are_their_models(tmp_path: Path) -> None:
+    canary = MonitoredModel("qwen-canary", "l4", version_of="qwen")
+    elsewhere = MonitoredModel("qwen-next", "l40s", version_of="qwen", gpus=4)
+    inputs = replace(INPUTS, models=(*INPUTS.models, canary, elsewhere))
+    replicas = 'kube_deployment_status_replicas{namespace="llm-serving",deployment="qwen'
+    series = {**COSTS_SERIES, f'{replicas}-canary"}}': "1x60", f'{replicas}-next"}}': "0x60"}
+    groups = ("llm-serving.requests", "llm-serving.cost")
+    tests = [promtool.calculation(series, 60, COSTS)]
+    assert "SUCCESS" in promtool.test_rules(tmp_path, inputs, tests, groups, 1)
 
 
 def test_an_alert_that_does_not_fire_is_noticed(tmp_path: Path) -> None:

@@ -171,3 +171,35 @@ def test_all_problems_of_the_inputs_at_once() -> None:
     assert runtime.startswith("models.m.runtime: the metrics of 'vlm' are not known;")
     assert runtime.endswith("nearest valid value: vllm")
     assert price.startswith("pools.l4.price_usd_per_hour.g6.2xlarge: 0 is not above 0;")
+
+
+WITH_CANARY = replace(
+    INPUTS,
+    models=(
+        *INPUTS.models,
+        MonitoredModel("qwen-canary", "l4", version_of="qwen"),
+        MonitoredModel("llama-next", "l4", version_of="llama"),
+    ),
+)
+
+
+def test_a_versions_pods_cost_its_model() -> None:
+    counts = expressions(WITH_CANARY)["llm_serving:model_gpus:count"]
+    at = 'kube_deployment_status_replicas{namespace="llm-serving",deployment='
+    assert counts == [
+        (
+            f'sum by (namespace, model) (label_replace({at}"qwen"}}, "model", "$1", "deployment", "(.+)") * 1'
+            f' or label_replace({at}"qwen-canary"}}, "model", "qwen", "", "") * 1'
+            f' or label_replace({at}"llama-next"}}, "model", "llama", "", "") * 1)'
+        ),
+        f'sum by (namespace, model) (label_replace({at}"llama"}}, "model", "$1", "deployment", "(.+)") * 4)',
+    ]
+
+
+def test_a_version_that_nothing_scrapes_is_missed_by_itself() -> None:
+    (missing,) = expressions(WITH_CANARY)["LlmTargetMissing"]
+    at = 'absent(up{namespace="llm-serving",model="qwen",version='
+    assert f'{at}""}})' in missing
+    assert f'{at}"canary"}})' in missing
+    (before,) = expressions(INPUTS)["LlmTargetMissing"]
+    assert "version" not in before
