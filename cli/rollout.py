@@ -17,7 +17,7 @@ STEPS = {
     "status": "show every version with its revision and weight",
     "start": "add a version of another revision, with a part of the requests or copies of them",
     "set": "set weights; what they leave of 100 is stable's",
-    "promote": "give the canary all requests; again, and its settings become stable's and it is gone",
+    "promote": "give the canary all requests; again, and stable takes its settings and the requests",
     "rollback": "give stable all requests again",
     "clean": "remove versions without requests",
 }

@@ -50,23 +50,25 @@ def shift(model: Model, weights: Mapping[str, int]) -> None:
 def promote(model: Model) -> bool:
     """Take the canary's next step: all requests, and, once it has them, its settings become the stable version's.
 
-    Returns whether the canary is gone, since its settings are the stable version's.
+    Returns whether they have. The canary stays up without requests then: gateways learn of it within a minute or so.
     """
     versions = _versions(model)
     if CANARY not in versions or versions[CANARY].get("shadow"):
         raise ValueError(f"versions.{CANARY}: is missing, so there is nothing to promote; nearest valid step: start")
     if STABLE not in versions:
         raise ValueError(f"versions.{STABLE}: is missing, so there is nothing to replace")
+    if not versions[CANARY]["weight"]:
+        raise ValueError(f"versions.{CANARY}: has no requests that would speak for it; nearest valid step: set")
     if versions[CANARY]["weight"] < WHOLE:
         shift(model, {name: WHOLE * (name == CANARY) for name in _live(versions)})
         return False
-    canary, stable = versions.pop(CANARY), versions[STABLE]
+    canary, stable = versions[CANARY], versions[STABLE]
     for key in [key for key in stable if key not in OF_THE_VERSION and key not in canary]:
         del stable[key]  # the canary has the model's own
     for key, value in canary.items():
         if key not in OF_THE_VERSION:
             (stable if key in stable else model)[key] = value
-    stable["weight"] = WHOLE
+    rollback(model)
     return True
 
 

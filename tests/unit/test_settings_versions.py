@@ -141,7 +141,7 @@ def test_what_does_not_fit_is_said_of_the_version() -> None:
 
 
 def test_more_pods_than_nodes_counts_those_of_all_versions() -> None:
-    fits = {setting for code, severity, setting in found(versions(stable=STABLE, canary={**CANARY, "replicas": 1}))
+    fits = {setting for _, severity, setting in found(versions(stable=STABLE, canary={**CANARY, "replicas": 1}))
             if severity == "error"}  # fmt: skip
     too_many = {setting for _, severity, setting in found(versions(stable=STABLE, canary={**CANARY, "replicas": 2}))
                 if severity == "error"}  # fmt: skip

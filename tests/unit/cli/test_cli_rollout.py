@@ -59,7 +59,9 @@ def test_a_rollout_from_its_start_to_its_end(step: Step, stack: Path) -> None:
     assert models(stack)[MODEL]["revision"] == "1"
     assert f"rollback {MODEL}" in first.out
     assert step("promote", MODEL).status == 0
-    assert (versions(stack), models(stack)[MODEL]["revision"]) == ({"stable": {"weight": 100}}, "2")
+    assert models(stack)[MODEL]["revision"] == "2"
+    assert versions(stack) == {"stable": {"weight": 100}, "canary": {"revision": "2", "weight": 0, "replicas": 2}}
+    assert step("promote", MODEL).status == 1
     assert step("clean", MODEL).status == 0
     assert stack.read_text() == before.replace('revision: "1"', 'revision: "2"')
 
@@ -219,6 +221,15 @@ def test_mistakes_that_were_there_before_are_told(step: Step, stack: Path) -> No
     assert stack.read_text() == before
 
 
+def test_a_file_that_only_one_reader_takes_is_not_rewritten(step: Step, stack: Path) -> None:
+    stack.write_text(stack.read_text().replace("      gpus: 1", "      gpus: 1\n      gpus: 1"))
+    before = stack.read_text()
+    answer = step("start", MODEL, "--revision", "2")
+    assert answer.status == 1
+    assert "is no YAML 1.2: " in answer.err
+    assert stack.read_text() == before
+
+
 settings_of_versions = st.fixed_dictionaries(
     {},
     optional={
@@ -243,6 +254,6 @@ def test_a_promoted_canary_serves_as_before_with_the_replicas_of_stable(
     assert shifted.version("canary").replicas >= before.version("stable").replicas
     assert rollout_edits.promote(model)
     after = ModelSettings.model_validate(model)
-    assert set(after.versions) == {"stable"}
+    assert {name: each.weight for name, each in after.versions.items()} == {"stable": 100, "canary": 0}
     size = {"replicas": before.version("stable").replicas}
     assert after.version("stable") == before.version("canary").model_copy(update=size)
