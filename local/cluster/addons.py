@@ -1,4 +1,4 @@
-"""What a fresh cluster needs before workloads come: DNS, custom resources, the Prometheus operator, its own rights."""
+"""What a fresh cluster needs before workloads come: DNS, custom resources, the Prometheus operator, KEDA, rights."""
 
 import base64
 import hashlib
@@ -31,11 +31,13 @@ _IMAGES = {
     "$OPERATOR_IMAGE": "quay.io/prometheus-operator/prometheus-operator:v0.85.0",
     "$RELOADER_IMAGE": "quay.io/prometheus-operator/prometheus-config-reloader:v0.85.0",
     "$KUBE_STATE_METRICS_IMAGE": "registry.k8s.io/kube-state-metrics/kube-state-metrics:v2.18.0",
+    "$KEDA_IMAGE": "ghcr.io/kedacore/keda:2.21.0",
+    "$KEDA_ADAPTER_IMAGE": "ghcr.io/kedacore/keda-metrics-apiserver:2.21.0",
     "$NODE_LABELS": metrics.NODE_LABEL_ALLOWLIST,
 }
 _DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _RECORD = "/api/v1/namespaces/kube-system/configmaps/llm-serving-definitions"
-_MANIFESTS = ("addons.yaml", "monitoring.yaml")
+_MANIFESTS = ("addons.yaml", "monitoring.yaml", "autoscaling.yaml")
 
 
 def apply(api: Api) -> None:
@@ -46,7 +48,7 @@ def apply(api: Api) -> None:
 
 
 def manifests() -> list[Json]:
-    """CoreDNS, the Prometheus operator, kube-state-metrics, and the API server's right to the kubelets."""
+    """CoreDNS, the Prometheus operator, kube-state-metrics, KEDA, and the API server's right to the kubelets."""
     text = "---\n".join(Path(__file__).with_name(file).read_text() for file in _MANIFESTS)
     for placeholder, value in {
         **_IMAGES,

@@ -42,6 +42,7 @@ RECORDS_KEPT = 3
 _IGNORE = ROOT / "local" / "images" / "ignore"
 _KUBERNETES = "registry.k8s.io"
 _RUNTIME = ROOT / "local" / "images" / "runtime"
+_GITHUB = "ghcr.io"
 _FORMAT = "1"
 """Part of every key: a new value builds every image again."""
 
@@ -101,6 +102,17 @@ RECIPES = (
         "v2.18.0",
         ROOT / "local/images/kube-state-metrics",
         programs=("kube-state-metrics",),
+    ),
+    Recipe(
+        "keda-operator", _GITHUB, "kedacore/keda", "2.21.0", ROOT / "local/images/keda-operator", programs=("keda",)
+    ),
+    Recipe(
+        "keda-metrics-apiserver",
+        _GITHUB,
+        "kedacore/keda-metrics-apiserver",
+        "2.21.0",
+        ROOT / "local/images/keda-metrics-apiserver",
+        programs=("keda-adapter",),
     ),
     Recipe("llm-gateway", ECR_HOST, "llm-gateway", LOCAL_TAG, ROOT / "images/llm-gateway"),
     Recipe("model-loader", ECR_HOST, "model-loader", LOCAL_TAG, ROOT / "images/model-loader"),

@@ -126,16 +126,17 @@ def _build(module: Module) -> None:
 def _compile(module: Module, source: Path, output: Path, temporary: Path) -> None:
     """One call for all of a module's programs, so that what they share is compiled and linked side by side.
 
-    Go names several programs by their packages; a single one can be given a name.
+    Go names several programs by their packages, and a single one as it is told.
     """
-    names = list(module.programs)
-    target = output / names[0] if len(names) == 1 else output
+    target = output / next(iter(module.programs)) if len(module.programs) == 1 else output
     flags = [f"-ldflags={LINKER} {module.flags}".rstrip(), "-trimpath", "-tags", _tags(module), "-o", str(target)]
     command = [*_tied(), "go", "build", *flags, *module.programs.values()]
     environment = {**_environment(), "GOTMPDIR": str(temporary)}
     done = subprocess.run(command, cwd=source, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise explanation(module.name, done.stderr)
+    for name, package in module.programs.items() if target == output else ():
+        (output / package.rpartition("/")[2]).rename(output / name)
 
 
 def _tags(module: Module) -> str:

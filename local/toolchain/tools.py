@@ -20,6 +20,7 @@ KUBERNETES_PROVIDER_VERSION = "4.34.2"
 
 PROMETHEUS_VERSION = "3.16.0"
 PROMETHEUS_OPERATOR_VERSION = "0.85.0"
+KEDA_VERSION = "2.21.0"
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Module:
 
     name: str
     programs: Mapping[str, str]
-    """Go package by the program's name."""
+    """Go package by the program's name, which no other module's program has."""
     seconds: int
     """From an empty build cache on 2 cores, after the modules above it; what progress is estimated from.
 
@@ -108,6 +109,16 @@ TOOLS = (
         disk_gb=3.2,
         flags=f"-X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version={PULUMI_VERSION}",
         fitting=Fitting(("version",), _versions(r"v3\.(27[2-9]|2[89]\d|[3-9]\d\d)\.\d+")),
+    ),
+    Module(
+        "keda",
+        {
+            "keda": "github.com/kedacore/keda/v2/cmd/operator",
+            "keda-adapter": "github.com/kedacore/keda/v2/cmd/adapter",
+        },
+        seconds=157,
+        disk_gb=3.0,
+        flags=f"-X github.com/kedacore/keda/v2/version.Version={KEDA_VERSION}",
     ),
     Module(
         "prometheus",

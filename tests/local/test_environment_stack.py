@@ -209,7 +209,7 @@ def test_destroy_leaves_nothing_anywhere() -> None:
     assert set(outcome.changes) == {"delete"}, outcome.changes
     assert {kind: count for kind, count in census().items() if count} == {}
     namespaces = {each["metadata"]["name"] for each in items("namespaces")}
-    assert namespaces == {"default", "kube-system", "kube-public", "kube-node-lease", "monitoring-system"}
+    assert namespaces == {"default", "kube-system", "kube-public", "kube-node-lease", "monitoring-system", "keda"}
     wait("no node", lambda: not items("nodes"), seconds=60)
     assert not [pod for pod in items("pods", "-A") if pod["spec"].get("nodeName")]
     assert json.loads(pulumi("stack", "export"))["deployment"].get("resources", []) == []

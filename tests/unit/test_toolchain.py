@@ -141,10 +141,21 @@ def test_time_left_follows_the_pace(monkeypatch: pytest.MonkeyPatch) -> None:
     assert progress.__rich__() == "building [2/3] etcd: about 0 s, 5 min for all that is left"
 
 
-def test_programs_built_in_one_call_are_named_by_their_packages() -> None:
-    for module in TOOLS:
-        if len(module.programs) > 1:
-            assert {package.rpartition("/")[2] for package in module.programs.values()} == set(module.programs)
+def test_programs_built_in_one_call_have_names_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = _tiny(tmp_path, monkeypatch, GREETS)
+    for name in ("operator", "adapter"):
+        (module.folder / name).mkdir()
+        (module.folder / name / "main.go").write_text(GREETS.replace("hello", name))
+    several = Module("tiny", {"tiny": "tiny.local/tiny/operator", "adapter": "tiny.local/tiny/adapter"}, 1, 0.001)
+    monkeypatch.setattr(build, "PROGRAMS", tmp_path / "tools")
+    build.build_all([several])
+    said = {path.name: subprocess.check_output([path]) for path in build.folder(several).iterdir()}
+    assert said == {"tiny": b"operator\n", "adapter": b"adapter\n"}
+
+
+def test_no_two_modules_build_a_program_of_the_same_name() -> None:
+    names = [program for module in TOOLS for program in module.programs]
+    assert len(names) == len(set(names))
 
 
 @pytest.mark.parametrize(
