@@ -135,6 +135,7 @@ def _service_json(placed: Placed) -> dict[str, Any]:
         "pool": service.pool,
         "instance": placed.instance.name if placed.instance else None,
         "replicas": service.replicas,
+        "max_replicas": service.most_replicas,
         "tensor_parallel": service.gpus,
         "quantization": service.quantization,
         "max_total_tokens": service.max_total_tokens,

@@ -52,7 +52,7 @@ def _service(placed: Placed) -> list[str]:
         service.model.name if service.model else f"{service.model_reference} (unknown)",
         service.runtime,
         placed.instance.name if placed.instance else "unknown",
-        str(service.replicas),
+        service.replicas_text,
         str(service.gpus),
     ]
     if result is None:

@@ -51,7 +51,7 @@ def services(planned: StackPlan) -> Table:
         if result is not None:
             at_once = f"{result.concurrent_requests} x {service.max_total_tokens}"
             counts = [str(result.kv_pool_tokens), str(result.max_context), at_once]
-        table.add_row(service.name, model, f"{service.replicas}{split} on {instance} ({service.pool})", *counts)
+        table.add_row(service.name, model, f"{service.replicas_text}{split} on {instance} ({service.pool})", *counts)
     return table
 
 

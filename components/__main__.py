@@ -4,6 +4,7 @@ from pulumi.provider.experimental import component_provider_host
 
 from llm_serving import (
     ApiGateway,
+    Autoscaling,
     GpuAgents,
     GpuCluster,
     ImageRepositories,
@@ -22,6 +23,7 @@ if __name__ == "__main__":
         version="0.1.0",
         components=[
             ApiGateway,
+            Autoscaling,
             GpuAgents,
             GpuCluster,
             ImageRepositories,

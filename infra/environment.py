@@ -15,6 +15,7 @@ from infra.settings.models import ModelSettings
 from llm_serving import (
     ApiGateway,
     ApiGatewayArgs,
+    Autoscaling,
     ExistingNetworkArgs,
     GpuAgents,
     GpuAgentsArgs,
@@ -62,6 +63,7 @@ class Environment:
         self._namespace = self._create_namespace()
         self._monitoring = self._create_monitoring()
         self._create_gpu_agents()
+        self._autoscaling = self._create_autoscaling()
         self._weighted: list[InferenceService] = []
         for name, model in settings.models.items():
             for version in model.versions or (STABLE,):
@@ -188,7 +190,6 @@ class Environment:
             "loader_image": self._image("model-loader", self._settings.images.model_loader),
             "pool": model.pool,
             "runtime": model.runtime,
-            "replicas": model.replicas,
             "gpus": model.gpus,
             "max_input_tokens": model.max_input_tokens,
             "max_total_tokens": model.max_total_tokens,
@@ -199,6 +200,18 @@ class Environment:
         }
         if service != name:
             args["service_name"] = service
+        if model.autoscaling:
+            args["autoscaling"] = {
+                "min_replicas": model.autoscaling.min_replicas,
+                "max_replicas": model.autoscaling.max_replicas,
+                "queue_target": model.autoscaling.queue_target,
+                "kv_cache_target_percent": model.autoscaling.kv_cache_target_percent,
+                "scale_up_stabilization_seconds": model.autoscaling.scale_up_stabilization_seconds,
+                "scale_down_stabilization_seconds": model.autoscaling.scale_down_stabilization_seconds,
+                "prometheus_url": self._monitoring.prometheus_url,
+            }
+        else:
+            args["replicas"] = model.replicas
         if model.weights is not None:
             args["weights"] = model.weights
         if model.dtype is not None:
@@ -211,7 +224,9 @@ class Environment:
             args["gpu_memory_utilization"] = model.gpu_memory_utilization
         if model.max_batch_prefill_tokens is not None:
             args["max_batch_prefill_tokens"] = model.max_batch_prefill_tokens
-        return InferenceService(service, args, self._in_cluster_options())
+        # KEDA must be there for as long as what it scales: it has to let go of each before that can be deleted.
+        scaled_by = [self._autoscaling] if model.autoscaling and self._autoscaling else []
+        return InferenceService(service, args, self._in_cluster_options(*scaled_by))
 
     def _create_monitoring(self) -> Monitoring:
         settings = self._settings.monitoring
@@ -255,6 +270,14 @@ class Environment:
             ]
         # The operator's custom resources come with it.
         GpuAgents("gpu-agents", args, self._in_cluster_options(self._monitoring))
+
+    def _create_autoscaling(self) -> Autoscaling | None:
+        if self._settings.autoscaling.operator == "existing":
+            return None
+        if not any(model.autoscaling for model in self._settings.models.values()):
+            return None
+        # It has its own metrics scraped, by the Prometheus operator's custom resources.
+        return Autoscaling("autoscaling", {}, self._in_cluster_options(self._monitoring))
 
     def _create_gateway(self) -> LlmGateway:
         settings = self._settings

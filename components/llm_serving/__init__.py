@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from llm_serving.api_gateway import ApiGateway, ApiGatewayArgs, UsagePlanArgs
+    from llm_serving.autoscaling import Autoscaling, AutoscalingArgs
     from llm_serving.cluster import AccessEntryArgs, GpuCluster, GpuClusterArgs, NodePoolArgs
     from llm_serving.gpu_agents import GpuAgents, GpuAgentsArgs
     from llm_serving.image_repositories import ImageRepositories, ImageRepositoriesArgs
-    from llm_serving.inference_service import InferenceService, InferenceServiceArgs
+    from llm_serving.inference_service import InferenceService, InferenceServiceArgs, ScalingArgs
     from llm_serving.llm_gateway import LlmGateway, LlmGatewayArgs, ModelRouteArgs, ModelVersionArgs
     from llm_serving.logging import Logging, LoggingArgs, OpenSearchArgs
     from llm_serving.model_bucket import ModelBucket, ModelBucketArgs
@@ -24,6 +25,8 @@ __all__ = [
     "AccessEntryArgs",
     "ApiGateway",
     "ApiGatewayArgs",
+    "Autoscaling",
+    "AutoscalingArgs",
     "ExistingNetworkArgs",
     "GpuAgents",
     "GpuAgentsArgs",
@@ -48,6 +51,7 @@ __all__ = [
     "NetworkArgs",
     "NodePoolArgs",
     "OpenSearchArgs",
+    "ScalingArgs",
     "SemanticCache",
     "SemanticCacheArgs",
     "UsagePlanArgs",
@@ -57,6 +61,8 @@ _HOMES = {
     "AccessEntryArgs": "cluster",
     "ApiGateway": "api_gateway",
     "ApiGatewayArgs": "api_gateway",
+    "Autoscaling": "autoscaling",
+    "AutoscalingArgs": "autoscaling",
     "ExistingNetworkArgs": "network",
     "GpuAgents": "gpu_agents",
     "GpuAgentsArgs": "gpu_agents",
@@ -81,6 +87,7 @@ _HOMES = {
     "NetworkArgs": "network",
     "NodePoolArgs": "cluster",
     "OpenSearchArgs": "logging",
+    "ScalingArgs": "inference_service",
     "SemanticCache": "semantic_cache",
     "SemanticCacheArgs": "semantic_cache",
     "UsagePlanArgs": "api_gateway",

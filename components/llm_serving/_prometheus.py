@@ -27,6 +27,11 @@ _USER = 65534
 Resources = dict[str, Any]
 
 
+def url(namespace: str) -> str:
+    """Return the address of a namespace's Prometheus in the cluster: of the service that the operator makes for it."""
+    return f"http://prometheus-operated.{namespace}.svc.cluster.local:9090"
+
+
 def inputs(
     *,
     models: Mapping[str, Mapping[str, Any]],

@@ -62,8 +62,12 @@ def inference_service(
     memory_mib: int,
     pool: str,
     release: str | None = None,
+    autoscaling: pulumi.Input[Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
-    """Return the values of charts/inference-service. A `release` not named like its model says which it is."""
+    """Return the values of charts/inference-service: with `replicas`, or with what decides their number.
+
+    A `release` not named like its model says which it is.
+    """
     copies = not launch.streams_weights
     fetch_seconds = WEIGHTS_SECONDS + (transfer_seconds(spec.weight_gb) if copies else 0)
     shared_mib = SHARED_MEMORY_MIB_PER_GPU * spec.gpus if spec.gpus > 1 else 0
@@ -76,7 +80,7 @@ def inference_service(
             "timeoutSeconds": WEIGHTS_SECONDS,
             **({} if release in (None, spec.model) else {"folder": spec.model}),
         },
-        "replicas": replicas,
+        **({"replicas": replicas} if autoscaling is None else {"autoscaling": autoscaling}),
         "args": launch.args,
         "env": launch.env,
         "files": launch.files,

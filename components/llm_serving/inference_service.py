@@ -1,18 +1,39 @@
 """One model behind one address in the cluster: pods of its runtime, with weights from the model bucket."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict, cast
 
 import pulumi
 import pulumi_aws as aws
 import pulumi_kubernetes as kubernetes
 
-from llm_serving import _checks, _iam, _values
+from llm_serving import _checks, _iam, _scaling, _values, observability
 from llm_serving.runtimes import RUNTIMES, tensorrt_llm
 from llm_serving.runtimes.launch import PORT, ServiceSpec, refuse
 
 CHART = Path(__file__).parent / "charts" / "inference-service"
+
+
+class ScalingArgs(TypedDict):
+    """How KEDA scales a model by its queue and the use of its KV caches."""
+
+    max_replicas: int
+    """Most pods."""
+    prometheus_url: pulumi.Input[str]
+    """Address of the Prometheus that scrapes the pods: `Monitoring.prometheus_url`."""
+    min_replicas: NotRequired[int]
+    """Fewest pods, 1 at least: the gateway holds no request for a model that has none. Default: 1."""
+    queue_target: NotRequired[int]
+    """Requests that may wait for each pod, 1 to 16; more call for another pod. Default: 8."""
+    kv_cache_target_percent: NotRequired[int]
+    """Use of the KV caches, in percent on average, that pods are kept for; more call for another one, where the
+    runtime exports it. Default: 80."""
+    scale_up_stabilization_seconds: NotRequired[int]
+    """For how long more pods must be wanted before there are more. Default: 30."""
+    scale_down_stabilization_seconds: NotRequired[int]
+    """For how long fewer pods must do before there are fewer. Default: 300."""
 
 
 class InferenceServiceArgs(TypedDict):
@@ -49,7 +70,9 @@ class InferenceServiceArgs(TypedDict):
     runtime: NotRequired[str]
     """What serves the model. Default: tgi."""
     replicas: NotRequired[int]
-    """Pods. Default: 1."""
+    """Pods. Default: 1. Not together with `autoscaling`."""
+    autoscaling: NotRequired[ScalingArgs]
+    """What decides the number of pods instead; KEDA must be in the cluster already. Default: it is fixed."""
     gpus: NotRequired[int]
     """GPUs of each pod, 1 to 8. Default: 1."""
     max_concurrent_requests: NotRequired[int]
@@ -80,8 +103,8 @@ class InferenceServiceArgs(TypedDict):
 class InferenceService(pulumi.ComponentResource):
     """A model served by an inference runtime on GPU nodes, with a role that reads this model's weights only.
 
-    Raises ValueError at construction for an unknown runtime, limits that the runtime would refuse at its start, or a
-    number out of range.
+    Raises ValueError at construction for an unknown runtime, limits that the runtime would refuse at its start, a
+    number out of range, or autoscaling on what the runtime does not export.
     """
 
     url: pulumi.Output[str]
@@ -105,6 +128,7 @@ class InferenceService(pulumi.ComponentResource):
             loader_image=args["loader_image"],
             weights=pulumi.Output.concat("s3://", args["bucket_name"], "/", prefix),
             replicas=_checks.whole("replicas", args.get("replicas", 1), low=1, high=1000),
+            autoscaling=_autoscaling(args),
             cpu_millicores=int(args.get("cpu_millicores", 2000)),
             memory_mib=int(args.get("memory_mib", 8192)),
             pool=args["pool"],
@@ -156,6 +180,26 @@ class InferenceService(pulumi.ComponentResource):
             role_arn=role.arn,
             opts=self._child(policy),
         )
+
+
+def _autoscaling(args: InferenceServiceArgs) -> pulumi.Output[Mapping[str, Any]] | None:
+    given = args.get("autoscaling")
+    if given is None:
+        return None
+    if "replicas" in args:
+        raise ValueError(
+            f"replicas: {args['replicas']:g} is fixed, and autoscaling decides it; nearest valid value: none, and"
+            f" autoscaling.min_replicas {args['replicas']:g}"
+        )
+    numbers = {key: value for key, value in given.items() if key != "prometheus_url"}
+    scaling = _scaling.checked(**cast(dict[str, Any], numbers))
+    service, runtime = args.get("service_name", args["model"]), args.get("runtime", "tgi")
+    observability.runtime(runtime).require_queue()
+    return pulumi.Output.all(args["namespace"], given["prometheus_url"]).apply(
+        lambda known: _scaling.chart_values(
+            scaling, namespace=known[0], model=service, runtime=runtime, prometheus_url=known[1]
+        )
+    )
 
 
 def _spec(args: InferenceServiceArgs) -> ServiceSpec:

@@ -83,6 +83,8 @@ class Monitoring(pulumi.ComponentResource):
 
     namespace: pulumi.Output[str]
     """Its namespace. Known once the operator's custom resources can be used: make ServiceMonitors after it."""
+    prometheus_url: pulumi.Output[str]
+    """Address of Prometheus in the cluster, where there are several servers of any that is ready."""
     alert_topic_arn: pulumi.Output[str]
     """SNS topic of the alerts."""
 
@@ -103,8 +105,15 @@ class Monitoring(pulumi.ComponentResource):
         self._rules(inputs, server)
         self._dashboards(inputs)
         self.namespace = pulumi.Output.all(namespace.metadata.name, server.urn).apply(lambda known: str(known[0]))
+        self.prometheus_url = self.namespace.apply(_prometheus.url)
         self.alert_topic_arn = topic.arn
-        self.register_outputs({"namespace": self.namespace, "alertTopicArn": self.alert_topic_arn})
+        self.register_outputs(
+            {
+                "namespace": self.namespace,
+                "prometheusUrl": self.prometheus_url,
+                "alertTopicArn": self.alert_topic_arn,
+            }
+        )
 
     def _child(self, *depends_on: pulumi.Resource) -> pulumi.ResourceOptions:
         return pulumi.ResourceOptions(parent=self, depends_on=list(depends_on))

@@ -16,6 +16,7 @@ from infra import plain_secrets
 from infra.problems import SettingsError, describe
 from infra.section import Section, checked, named, problem_of
 from infra.settings.allow import Allow, allow_problems
+from infra.settings.autoscaling import AutoscalingSettings
 from infra.settings.cluster import ClusterSettings
 from infra.settings.gateway import ApiGatewaySettings, GatewaySettings
 from infra.settings.images import ImagesSettings
@@ -62,6 +63,8 @@ class Settings(Section):
     """The public API."""
     monitoring: MonitoringSettings = MonitoringSettings()
     """Prometheus, its rules and dashboards, and who is told."""
+    autoscaling: AutoscalingSettings = AutoscalingSettings()
+    """Where KEDA comes from, which scales the models that have `autoscaling`."""
     models: Annotated[dict[str, ModelSettings], Field(min_length=1)]
     """Models to serve, by name."""
     allow: Allow = Field(default_factory=dict[str, str])

@@ -10,12 +10,34 @@ from pydantic.alias_generators import to_camel
 
 from infra.section import Section, named, problem_of
 from infra.settings.allow import Allow, allow_problems
+from llm_serving import _checks, _scaling, observability
 from llm_serving.runtimes import RUNTIMES, tensorrt_llm
 from llm_serving.runtimes.launch import ServiceSpec
 from llm_serving.versions import STABLE, Share, service_name, share_problems
 
 Revision = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", examples=["a09a354"])]
 WeightGb = Annotated[float, Field(ge=0.001, le=5000)]
+
+
+class ScalingSettings(Section):
+    """How a model's pods follow its load: docs/scaling.md."""
+
+    min_replicas: Annotated[int, Field(ge=1, le=1000)] = 1
+    """Fewest pods, 1 at least: the gateway holds no request for a model that has none."""
+    max_replicas: Annotated[int, Field(ge=1, le=1000)]
+    """Most pods, no more than the pool's nodes hold."""
+    queue_target: Annotated[int, Field(ge=1, le=_scaling.MOST_WAITING)] = 8
+    """Requests that may wait for each pod; more call for another pod."""
+    kv_cache_target_percent: Annotated[int, Field(ge=10, le=100)] = 80
+    """Use of the KV caches, on average, that pods are kept for; more calls for another one. 100 never does."""
+    scale_up_stabilization_seconds: Annotated[int, Field(ge=0, le=3600)] = 30
+    """For how long more pods must be wanted before there are more."""
+    scale_down_stabilization_seconds: Annotated[int, Field(ge=0, le=3600)] = 300
+    """For how long fewer pods must do before there are fewer."""
+
+    def problems(self) -> Iterator[str]:
+        """Check that there may be as many pods as there must be."""
+        yield from problem_of(_checks.ordered, "minReplicas", self.min_replicas, "maxReplicas", self.max_replicas)
 
 
 class ServingSettings(Section):
@@ -26,7 +48,9 @@ class ServingSettings(Section):
     model: str | None = None
     """What the memory checks go by: a catalog name, or a config.json or its folder. Default: the model's own name."""
     replicas: Annotated[int, Field(ge=1, le=1000)] = 1
-    """Pods."""
+    """Pods. Not together with `autoscaling`."""
+    autoscaling: ScalingSettings | None = None
+    """What decides the number of pods instead. Default: it is fixed."""
     gpus: Annotated[int, Field(ge=1, le=8)] = 1
     """GPUs of each pod."""
     max_input_tokens: Annotated[int, Field(ge=1)] = 4096
@@ -59,6 +83,16 @@ class ServingSettings(Section):
     """Tokens of an average request, prompt and answer, for `expectedConcurrency`. Default: `maxTotalTokens`."""
     allow: Allow = Field(default_factory=dict[str, str])
     """Findings about this model that are accepted: code, as in docs/checks.md, and a sentence that says why."""
+
+    @property
+    def least_replicas(self) -> int:
+        """Pods that there always are."""
+        return self.autoscaling.min_replicas if self.autoscaling else self.replicas
+
+    @property
+    def most_replicas(self) -> int:
+        """Pods that there may be."""
+        return self.autoscaling.max_replicas if self.autoscaling else self.replicas
 
 
 class VersionSettings(ServingSettings):
@@ -136,6 +170,7 @@ class ModelSettings(ServingSettings):
         for problems in problem_of(RUNTIMES[self.runtime].launch, self.spec("model")):
             yield from map(_as_in_file, problems.split("\n"))
         yield from allow_problems(self.allow)
+        yield from self._scaling_problems()
         yield from self._token_problems()
         yield from self._version_problems()
 
@@ -155,6 +190,21 @@ class ModelSettings(ServingSettings):
         for name in self.versions:
             yield from (
                 f"versions.{name}.{problem}" for problem in self.version(name).problems() if problem not in known
+            )
+
+    def _scaling_problems(self) -> Iterator[str]:
+        if self.autoscaling is None:
+            return
+        if "replicas" in self.model_fields_set:
+            yield (
+                f"replicas: {self.replicas} is fixed, and autoscaling decides it; nearest valid value: none, and"
+                f" autoscaling.minReplicas {self.replicas}"
+            )
+        exported = observability.runtime(self.runtime)
+        if exported.queue is None:
+            yield (
+                f"autoscaling: {self.runtime} {exported.version} exports no queue length to scale on;"
+                f" nearest valid value: none, and replicas {self.autoscaling.min_replicas}"
             )
 
     def engine_problems(self, architectures: set[str]) -> Iterator[str]:

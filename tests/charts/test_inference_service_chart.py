@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from llm_serving import _values
+from llm_serving import _scaling, _values
 from llm_serving.runtimes import tgi
 from llm_serving.runtimes.launch import ServiceSpec
 from tests.charts.rendering import DIGEST, NAMESPACE, ChartError, Objects, lint, render
@@ -59,6 +59,20 @@ def test_a_version_has_its_own_name_and_its_models_folder(tmp_path: Path) -> Non
     assert objects["Service"]["metadata"]["name"] == f"{MODEL}-canary"
     (container,) = objects["Deployment"]["spec"]["template"]["spec"]["initContainers"]
     assert container["args"][1] == f"/models/{MODEL}"
+
+
+def scaled(**changes: Any) -> dict[str, Any]:
+    """The values of an autoscaled model, with changes to the numbers."""
+    passed = values()
+    del passed["replicas"]
+    autoscaling = _scaling.chart_values(
+        _scaling.checked(min_replicas=2, max_replicas=5),
+        namespace=NAMESPACE,
+        model=MODEL,
+        runtime="tgi",
+        prometheus_url="http://prometheus:9090",
+    )
+    return {**passed, "autoscaling": autoscaling | changes}
 
 
 @pytest.fixture
@@ -212,6 +226,85 @@ def test_more_than_one_gpu_gets_shared_memory(tmp_path: Path) -> None:
 
 def test_one_replica_has_no_disruption_budget(tmp_path: Path) -> None:
     assert "PodDisruptionBudget" not in render(tmp_path, CHART, MODEL, values(replicas=1))
+
+
+def test_an_autoscaled_model(tmp_path: Path) -> None:
+    lint(tmp_path, CHART, scaled())
+    rendered = render(tmp_path, CHART, MODEL, scaled())
+    found = rendered["ScaledObject"]
+    assert (found["metadata"]["name"], found["metadata"]["labels"]) == (MODEL, LABELS)
+    queue, cache = found["spec"].pop("triggers")
+    assert found["spec"] == {
+        "scaleTargetRef": {"name": MODEL},
+        "minReplicaCount": 2,
+        "maxReplicaCount": 5,
+        "fallback": {"failureThreshold": 3, "replicas": 2, "behavior": "currentReplicasIfHigher"},
+        "advanced": {
+            "horizontalPodAutoscalerConfig": {
+                "name": MODEL,
+                "behavior": {
+                    "scaleUp": {
+                        "stabilizationWindowSeconds": 30,
+                        "selectPolicy": "Max",
+                        "policies": [
+                            {"type": "Percent", "value": 100, "periodSeconds": 60},
+                            {"type": "Pods", "value": 1, "periodSeconds": 60},
+                        ],
+                    },
+                    "scaleDown": {
+                        "stabilizationWindowSeconds": 300,
+                        "policies": [{"type": "Pods", "value": 1, "periodSeconds": 60}],
+                    },
+                },
+            }
+        },
+    }
+    at = f'{{namespace="{NAMESPACE}",model="{MODEL}"}}'
+    assert queue == {
+        "type": "prometheus",
+        "name": "queue",
+        "metricType": "AverageValue",
+        "metadata": {
+            "serverAddress": "http://prometheus:9090",
+            "query": f"sum(tgi_queue_size{at}) or sum(0 * (up{at} == 1))",
+            "threshold": "8",
+            "ignoreNullValues": "false",
+        },
+    }
+    assert (cache["name"], cache["metricType"], cache["metadata"]["threshold"]) == ("kv-cache", "Value", "0.8")
+
+
+def test_the_autoscaler_has_the_number_of_pods_to_itself(tmp_path: Path) -> None:
+    deployment = render(tmp_path, CHART, MODEL, scaled())["Deployment"]
+    assert "replicas" not in deployment["spec"]
+    # Each of the five pods that there may be takes as long as a rollout may go without progress.
+    before = values()["progressDeadlineSeconds"]
+    assert deployment["metadata"]["annotations"] == {"pulumi.com/timeoutSeconds": str(5 * before)}
+
+
+def test_a_budget_where_there_are_always_two_pods(tmp_path: Path) -> None:
+    assert "PodDisruptionBudget" in render(tmp_path, CHART, MODEL, scaled())
+    assert "PodDisruptionBudget" not in render(tmp_path, CHART, MODEL, scaled(minReplicas=1))
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"minReplicas": 0}, "minReplicas"),
+        ({"minReplicas": 6}, "minReplicas must not be above"),
+        ({"prometheusUrl": "prometheus"}, "prometheusUrl"),
+        ({"triggers": []}, "triggers"),
+        ({"cooldownSeconds": 5}, "cooldownSeconds"),
+    ],
+)
+def test_autoscaling_that_is_wrong_is_refused_by_name(tmp_path: Path, changes: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ChartError, match=problem):
+        render(tmp_path, CHART, MODEL, scaled(**changes))
+
+
+def test_half_an_autoscaler_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ChartError, match="maxReplicas"):
+        render(tmp_path, CHART, MODEL, values(autoscaling={"minReplicas": 1}))
 
 
 def test_no_gpu_is_asked_for_where_none_is_needed(tmp_path: Path) -> None:

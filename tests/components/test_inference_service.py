@@ -106,6 +106,59 @@ def test_a_version_has_a_service_of_its_own_and_its_models_weights() -> None:
     assert association["serviceAccount"] == "tiny-canary"
 
 
+SCALED: dict[str, Any] = {"max_replicas": 4, "prometheus_url": "http://prometheus:9090"}
+
+
+def test_autoscaling_has_the_runtimes_own_metrics() -> None:
+    values = service(runtime="vllm", autoscaling=SCALED).inputs(CHART, "s")["values"]
+    assert "replicas" not in values
+    queue, cache = values["autoscaling"].pop("triggers")
+    assert values["autoscaling"] == {
+        "minReplicas": 1,
+        "maxReplicas": 4,
+        "scaleUpStabilizationSeconds": 30,
+        "scaleDownStabilizationSeconds": 300,
+        "prometheusUrl": "http://prometheus:9090",
+    }
+    assert queue["query"].startswith('sum(vllm:num_requests_waiting{namespace="llm-serving",model="tiny"})')
+    assert cache["query"].startswith('avg(vllm:kv_cache_usage_perc{namespace="llm-serving",model="tiny"})')
+    assert (queue["threshold"], cache["threshold"]) == ("8", "0.8")
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (
+            {"replicas": 2, "autoscaling": SCALED},
+            "replicas: 2 is fixed, and autoscaling decides it; nearest valid value: none, and autoscaling.min_replicas",
+        ),
+        (
+            {"autoscaling": {**SCALED, "min_replicas": 5}},
+            "min_replicas: 5 is above max_replicas 4; nearest valid value: 4",
+        ),
+        (
+            {"autoscaling": {**SCALED, "min_replicas": 0}},
+            "min_replicas: 0 is outside 1 to 1000; nearest valid value: 1",
+        ),
+        (
+            {"autoscaling": {**SCALED, "queue_target": 17}},
+            "queue_target: 17 is outside 1 to 16; nearest valid value: 16",
+        ),
+        (
+            {"autoscaling": {**SCALED, "kv_cache_target_percent": 0.8}},
+            "kv_cache_target_percent: 0.8 % is not a whole number; nearest valid value: 10",
+        ),
+        (
+            {"runtime": "tensorrt-llm", "autoscaling": SCALED},
+            "tensorrt-llm 1.2.1 exports no queue length; nearest version that does: 1.3.0",
+        ),
+    ],
+)
+def test_autoscaling_that_cannot_work_is_refused(args: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        service(**args)
+
+
 def test_vllm_streams_its_weights() -> None:
     values = service(runtime="vllm").inputs(CHART, "s")["values"]
     assert values["args"][0] == "$(WEIGHTS_URL)"

@@ -50,6 +50,12 @@ def test_installed() -> None:
     }
 
 
+def test_where_prometheus_answers() -> None:
+    assert monitoring(namespace="watch").outputs["m"]["prometheusUrl"] == (
+        "http://prometheus-operated.watch.svc.cluster.local:9090"
+    )
+
+
 def test_existing() -> None:
     assert kinds(monitoring(operator="existing", storage_gb=0)) == COMMON | {
         "core/v1:ServiceAccount": 1,

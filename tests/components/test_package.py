@@ -58,6 +58,7 @@ def test_required_inputs_are_few() -> None:
     }
     assert required == {
         "ApiGateway": ["loadBalancerArn", "loadBalancerDnsName", "usagePlans"],
+        "Autoscaling": [],
         "GpuAgents": ["dcgmExporterImage"],
         "GpuCluster": ["clusterName", "subnetIds", "systemPool", "version", "vpcId"],
         "ImageRepositories": [],

@@ -21,10 +21,6 @@ from tests.environment_load import MODEL, client, stream
 pytestmark = [pytest.mark.environment, pytest.mark.usefixtures("environment")]
 
 NOT_HERE = {
-    "kube_horizontalpodautoscaler_info": "nothing scales by itself here",
-    "kube_horizontalpodautoscaler_spec_max_replicas": "nothing scales by itself here",
-    "kube_horizontalpodautoscaler_status_condition": "nothing scales by itself here",
-    "kube_horizontalpodautoscaler_status_desired_replicas": "nothing scales by itself here",
     "kube_pod_status_unschedulable": "there is one only while a pod cannot be scheduled",
 }
 """Series that the local environment has none of, and why."""

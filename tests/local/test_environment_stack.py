@@ -143,14 +143,14 @@ def test_refresh_finds_nothing_changed() -> None:
 
 
 @pytest.mark.usefixtures("_committed_settings")
-def test_fewer_replicas_change_the_deployment_and_its_budget_only() -> None:
-    _apply({"models": {MODEL: {"replicas": 1}}})
+def test_fewer_replicas_change_the_autoscaler_and_the_budget_only() -> None:
+    _apply({"models": {MODEL: {"autoscaling": {"minReplicas": 1}}}})
     assert changed() == {
-        f"kubernetes:apps/v1:Deployment::{MODEL}:{NAMESPACE}/{MODEL}": "update",
+        f"kubernetes:keda.sh/v1alpha1:ScaledObject::{MODEL}:{NAMESPACE}/{MODEL}": "update",
         f"kubernetes:policy/v1:PodDisruptionBudget::{MODEL}:{NAMESPACE}/{MODEL}": "delete",
     }
-    # A restart by kubectl, as another test does, is taken back by the update, which then replaces the pod as well.
-    wait("one pod", lambda: _model_pods() == ["Running"])
+    # The autoscaler takes its time to be sure, and then one pod.
+    wait("one pod", lambda: _model_pods() == ["Running"], seconds=180)
 
 
 def _model_pods() -> list[str]:

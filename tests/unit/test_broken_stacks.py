@@ -145,6 +145,25 @@ BROKEN: list[tuple[str, object, str]] = [
     ("cache.nodeType", "rediss://:" + "hunter2@cache.internal:6379",
      f"cache.nodeType: holds what looks like an address with a password; {NO_SECRET}"),
     ("images.tgi.tag", {"secure": "v1:abc"}, f"images.tgi.tag: is encrypted; {NO_SECRET}"),
+    # autoscaling
+    ("autoscaling.operator", "chart",
+     "autoscaling.operator: 'chart' is not one of install, existing; nearest valid value: install"),
+    (f"{MODEL}.autoscaling", {"minReplicas": 2}, f"{MODEL}.autoscaling.maxReplicas: is missing; it has no default"),
+    (f"{MODEL}.autoscaling.minReplicas", 0,
+     f"{MODEL}.autoscaling.minReplicas: 0 is below 1; nearest valid value: 1"),
+    (f"{MODEL}.autoscaling.minReplicas", 4,
+     f"{MODEL}.autoscaling.minReplicas: 4 is above maxReplicas 3; nearest valid value: 3"),
+    (f"{MODEL}.autoscaling.queueTarget", 17,
+     f"{MODEL}.autoscaling.queueTarget: 17 is above 16; nearest valid value: 16"),
+    (f"{MODEL}.autoscaling.kvCacheTargetPercent", 0.8,
+     f"{MODEL}.autoscaling.kvCacheTargetPercent: 0.8 is not a whole number"),
+    (f"{MODEL}.autoscaling.scaleDownStabilizationSeconds", 3601,
+     f"{MODEL}.autoscaling.scaleDownStabilizationSeconds: 3601 is above 3600; nearest valid value: 3600"),
+    (f"{MODEL}.autoscaling.cooldownSeconds", 60,
+     f"{MODEL}.autoscaling.cooldownSeconds: unknown key; nearest known key: scaleUpStabilizationSeconds"),
+    (f"{MODEL}.replicas", 2,
+     (f"{MODEL}.replicas: 2 is fixed, and autoscaling decides it; nearest valid value: none, and"
+      " autoscaling.minReplicas 2")),
     # settings that contradict each other
     ("cluster.systemPool.desiredSize", 3,
      "cluster.systemPool.desiredSize: 3 is outside minSize 1 to maxSize 2; nearest valid value: 2"),
@@ -207,7 +226,9 @@ OF_RUNTIMES: list[tuple[dict[str, object], str]] = [
 
 def served(values: dict[str, object], *images: str) -> dict[str, Any]:
     settings = changed("images", {**stack_values()["images"], **{image: {"tag": "1"} for image in images}})
-    settings["models"]["smollm2-135m"] |= values
+    model = settings["models"]["smollm2-135m"]
+    del model["autoscaling"]
+    model |= values
     return settings
 
 
@@ -216,6 +237,15 @@ def test_what_a_runtime_would_refuse(values: dict[str, object], message: str) ->
     (problem,) = problems(served(values, "vllm", "tensorrtLlm"))
     assert problem.startswith(f"llm-serving:{MODEL}.{message}")
     assert "; nearest valid value: " in problem
+
+
+def test_autoscaling_on_what_a_runtime_does_not_export() -> None:
+    (problem,) = problems(served({**TRTLLM, "autoscaling": {"minReplicas": 2, "maxReplicas": 3}}, "tensorrtLlm"))
+    assert problem == (
+        f"llm-serving:{MODEL}.autoscaling: tensorrt-llm 1.2.1 exports no queue length to scale on;"
+        " nearest valid value: none, and replicas 2"
+    )
+    assert loaded(served({**VLLM, "autoscaling": {"maxReplicas": 3}}, "vllm")).models["smollm2-135m"].autoscaling
 
 
 def test_a_runtime_whose_image_is_not_named() -> None:

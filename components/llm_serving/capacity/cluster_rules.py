@@ -1,5 +1,6 @@
 """Whether a stack's node groups hold what is to run on them, through rollouts and upgrades too."""
 
+import bisect
 from collections.abc import Iterator, Sequence
 
 from llm_serving.capacity import catalog, nodes
@@ -17,13 +18,16 @@ INSTANCE_UNKNOWN = Check(
 MIXED = Check("POOL_MIXED", "error", "The instance types of a pool have different GPUs, numbers of them or memory.")
 POD = Check("POOL_POD_TOO_LARGE", "error", "A pod asks for more CPU or memory than an empty node of its pool has.")
 TOO_SMALL = Check("POOL_TOO_SMALL", "error", "All pods of a pool need more nodes than it may have.")
+MAXIMUM = Check(
+    "SCALING_MAX_REPLICAS", "error", "An autoscaled model may have more pods than the nodes of its pool can hold."
+)
 NODES_NOW = Check("POOL_NODES_NOW", "warning", "All pods of a pool need more nodes than it has now.")
 UNUSED = Check("POOL_UNUSED", "warning", "A pool keeps GPU nodes that no model uses.")
 ROLLOUT = Check(
     "ROLLOUT_ONE_REPLICA", "warning", "The only replica of a model stops in every rollout and node upgrade.", ("F28",)
 )
 SPREAD = Check("ROLLOUT_ONE_NODE", "warning", "All replicas of a model fit one node, and stop when it does.", ("F28",))
-CHECKS = (SYSTEM_POOL, INSTANCE_UNKNOWN, MIXED, POD, TOO_SMALL, NODES_NOW, UNUSED, ROLLOUT, SPREAD)
+CHECKS = (SYSTEM_POOL, INSTANCE_UNKNOWN, MIXED, POD, TOO_SMALL, MAXIMUM, NODES_NOW, UNUSED, ROLLOUT, SPREAD)
 
 SHARED_MEMORY_MIB_PER_GPU = 1024
 """What the chart adds to a pod's memory for /dev/shm, for each GPU where there are several."""
@@ -47,7 +51,7 @@ def check(stack: Stack) -> Iterator[Finding]:
             yield Finding(
                 ROLLOUT.code,
                 ROLLOUT.severity,
-                f"{service.setting}.replicas",
+                f"{service.setting}.{'replicas' if service.max_replicas is None else 'autoscaling.minReplicas'}",
                 "1 replica has no disruption budget, which would block node upgrades, and stops in each rollout, for"
                 " as long as its weights take to load; nearest valid value: 2",
                 ("2",),
@@ -139,7 +143,37 @@ def _pods(pool: Pool, setting: str, services: Sequence[Service], known: Sequence
             f" an autoscaler of yours adds them; nearest valid value: {needed}",
             (str(needed),),
         )
+    if needed <= pool.max_size:
+        yield from _most(pool, smallest.name, fitting, node)
     yield from _spread(pool, setting, fitting, node)
+
+
+def _most(pool: Pool, instance: str, services: Sequence[Service], node: Room) -> Iterator[Finding]:
+    """Each autoscaled model alone at its most, beside the fewest of the others: pods that no node takes stay pending.
+
+    That all are at their most at once is what a shared pool need not hold.
+    """
+    for service in services:
+        others = [pod(other) for other in services if other is not service for _ in range(other.replicas)]
+        counts = range(service.replicas, service.most_replicas + 1)
+        held = _held(counts, node, others, pod(service), pool.max_size)
+        if held < service.most_replicas:
+            yield Finding(
+                MAXIMUM.code,
+                MAXIMUM.severity,
+                f"models.{service.name}.autoscaling.maxReplicas",
+                f"{service.most_replicas} is more than the {held} that {pool.max_size} nodes of {instance} hold, the"
+                f" most of cluster.gpuPools.{pool.name}.maxSize; nearest valid value: {held}",
+                (str(held),),
+            )
+
+
+def _held(counts: range, node: Room, others: Sequence[Room], one: Room, most_nodes: int) -> int:
+    """The last of `counts` for which so many pods and the others fit the nodes; they fit for the first."""
+    fitting = bisect.bisect_right(
+        counts, most_nodes, key=lambda count: nodes.nodes_needed(node, [*others, *[one] * count]) or 0
+    )
+    return counts[max(0, fitting - 1)]
 
 
 def _too_large(service: Service, instance: InstanceType, node: Room) -> Iterator[Finding]:

@@ -160,7 +160,7 @@ def _volumes_gb(node: nodes.Room, services: list[Service]) -> float:
     gpus = node.gpus
     total = 0.0
     for service in sorted(services, key=lambda each: each.weight_gb / each.gpus, reverse=True):
-        pods = min(service.replicas, gpus // service.gpus)
+        pods = min(service.most_replicas, gpus // service.gpus)
         gpus -= pods * service.gpus
         total += pods * _pod_mib(service) * MIB / GB
     return total

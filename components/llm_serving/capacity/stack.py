@@ -36,6 +36,7 @@ class Service:
     runtime: str
     pool: str
     replicas: int
+    """Pods; where it is autoscaled, the fewest."""
     gpus: int
     weight_gb: float
     """Size of the model's files in GB (10^9 bytes), as the stack file says."""
@@ -58,6 +59,8 @@ class Service:
     """What a pod may take to start; None for the least that any runtime gets."""
     expected_concurrency: int | None = None
     mean_total_tokens: int | None = None
+    max_replicas: int | None = None
+    """The most pods of an autoscaled service; None where their number is fixed."""
     model_named: bool = False
     """Whether the stack file says what the model is, so that not knowing it is a mistake."""
     model_problem: str | None = None
@@ -84,6 +87,16 @@ class Service:
     def allow_setting(self) -> str:
         """Where `allow` is in the stack file."""
         return f"{self.model_setting if self.inherits_allow else self.setting}.allow"
+
+    @property
+    def most_replicas(self) -> int:
+        """Pods that there may be."""
+        return self.max_replicas or self.replicas
+
+    @property
+    def replicas_text(self) -> str:
+        """How many pods there are, for people: `2`, or `2 to 5` where it is autoscaled."""
+        return str(self.replicas) if self.max_replicas is None else f"{self.replicas} to {self.max_replicas}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,28 @@ from llm_serving.observability.runtime_metrics import runtime
 def queue_query(namespace: str, model: str, runtime_name: str, runtime_version: str | None = None) -> str:
     """PromQL for the requests that wait in all pods of a model: one value, to be divided by the number of pods.
 
+    It is 0 where the pods are scraped and none has had a request yet, and has no answer where none is scraped: to know
+    nothing must not look like having nothing to do.
+
     Raises UnknownRuntimeError for a runtime or version that is not known or exports no queue length.
     """
     queue = runtime(runtime_name, runtime_version).require_queue()
-    at = promql.selector(promql.one_of("namespace", [namespace]), promql.one_of("model", [model]))
-    return f"sum({queue}{at})"
+    at = _of_model(namespace, model)
+    return f"sum({queue}{at}) or sum(0 * (up{at} == 1))"
+
+
+def kv_cache_query(namespace: str, model: str, runtime_name: str, runtime_version: str | None = None) -> str | None:
+    """PromQL for the use of the KV cache, 0 to 1, on average over a model's pods; None where it isn't exported.
+
+    It is 0, or has no answer, as `queue_query`. Raises UnknownRuntimeError for a runtime or version that is not known.
+    """
+    at = _of_model(namespace, model)
+    usage = runtime(runtime_name, runtime_version).kv_usage(at)
+    return None if usage is None else f"avg({usage}) or avg(0 * (up{at} == 1))"
+
+
+def _of_model(namespace: str, model: str) -> str:
+    return promql.selector(promql.one_of("namespace", [namespace]), promql.one_of("model", [model]))
 
 
 def check(query: str) -> str:

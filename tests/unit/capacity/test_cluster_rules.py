@@ -63,6 +63,13 @@ BROKEN: list[tuple[Stack, str, str]] = [
     (with_service(replicas=3), "warning",
      ("cluster.gpuPools.l4.desiredSize: 2 nodes of g6.2xlarge don't hold 3 of chat: 3 are needed, and pods wait until"
       " an autoscaler of yours adds them; nearest valid value: 3 [POOL_NODES_NOW]")),
+    (with_service(max_replicas=9), "error",
+     ("models.chat.autoscaling.maxReplicas: 9 is more than the 4 that 4 nodes of g6.2xlarge hold, the most of"
+      " cluster.gpuPools.l4.maxSize; nearest valid value: 4 [SCALING_MAX_REPLICAS]")),
+    (with_service(replicas=1, max_replicas=3), "warning",
+     ("models.chat.autoscaling.minReplicas: 1 replica has no disruption budget, which would block node upgrades, and"
+      " stops in each rollout, for as long as its weights take to load; nearest valid value: 2"
+      " [ROLLOUT_ONE_REPLICA]")),
     (replace(STACK, gpu_pools={"l4": GPU, "spare": replace(GPU, name="spare")}), "warning",
      "cluster.gpuPools.spare.minSize: 2 nodes run for no model; nearest valid value: 0 [POOL_UNUSED]"),
     (with_service(replicas=1), "warning",
@@ -118,6 +125,27 @@ BROKEN: list[tuple[Stack, str, str]] = [
 def test_broken(stack: Stack, severity: str, line: str) -> None:
     findings = found(stack)
     assert (severity, line) in [(finding.severity, str(finding)) for finding in findings], findings
+
+
+def test_models_of_a_pool_need_not_be_at_their_most_at_once() -> None:
+    shared = {name: replace(SERVICE, name=name, replicas=1, max_replicas=3) for name in ("chat", "code")}
+    stack = replace(STACK, services=shared)
+    assert [finding.code for finding in found(stack)] == ["ROLLOUT_ONE_REPLICA"] * 2
+    beside = replace(stack, services={**shared, "large": replace(SERVICE, name="large", replicas=2)})
+    assert [str(finding) for finding in found(beside) if finding.severity == "error"] == [
+        f"models.{name}.autoscaling.maxReplicas: 3 is more than the 1 that 4 nodes of g6.2xlarge hold, the most of"
+        " cluster.gpuPools.l4.maxSize; nearest valid value: 1 [SCALING_MAX_REPLICAS]"
+        for name in ("chat", "code")
+    ]
+
+
+def test_pods_that_there_may_be_need_disk_too() -> None:
+    one = with_service(replicas=1)
+    instance = ("g6.12xlarge",)
+    few = replace(one, gpu_pools={"l4": replace(GPU, instance_types=instance, disk_gb=90)})
+    many = replace(few, services={"chat": replace(SERVICE, replicas=1, max_replicas=4)})
+    assert "DISK_TOO_SMALL" not in [finding.code for finding in disk_rules.check(few)]
+    assert "DISK_TOO_SMALL" in [finding.code for finding in disk_rules.check(many)]
 
 
 def test_a_start_up_budget_that_the_weights_exceed() -> None:
@@ -213,6 +241,8 @@ NEAREST: list[tuple[Stack, str, Callable[[Stack, str], Stack]]] = [
     (with_pool(disk_gb=24), "DISK_TOO_SMALL", lambda stack, value: _pool_of(stack, disk_gb=int(value))),
     (with_pool(disk_gb=60), "DISK_IMAGES", lambda stack, value: _pool_of(stack, disk_gb=int(value))),
     (TWO_MODELS, "POOL_TOO_SMALL", lambda stack, value: _pool_of(stack, max_size=int(value), desired_size=int(value))),
+    (with_service(max_replicas=9), "SCALING_MAX_REPLICAS",
+     lambda stack, value: _service_of(stack, max_replicas=int(value))),
     (with_service(replicas=3), "POOL_NODES_NOW", lambda stack, value: _pool_of(stack, desired_size=int(value))),
     (with_service(cpu_millicores=8000), "POOL_POD_TOO_LARGE",
      lambda stack, value: _service_of(stack, cpu_millicores=int(value))),

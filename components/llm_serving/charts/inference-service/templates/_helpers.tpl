@@ -16,6 +16,15 @@ capabilities:
   drop: [ALL]
 {{- end -}}
 
+{{/* The fewest and the most pods that there may be. */}}
+{{- define "inference-service.leastReplicas" -}}
+{{ int (.Values.autoscaling.minReplicas | default .Values.replicas) }}
+{{- end -}}
+
+{{- define "inference-service.mostReplicas" -}}
+{{ int (.Values.autoscaling.maxReplicas | default .Values.replicas) }}
+{{- end -}}
+
 {{/* So many MiB, as the API server writes it: another spelling of the same shows up as a change after a refresh. */}}
 {{- define "inference-service.quantity" -}}
 {{- if mod . 1024 }}{{ int . }}Mi{{ else }}{{ div . 1024 }}Gi{{ end -}}
