@@ -107,6 +107,27 @@ def items(*arguments: str) -> list[dict[str, Any]]:
     return json.loads(kubectl("get", *arguments, "-o", "json"))["items"]
 
 
+def ready_pods(name: str) -> dict[str, str]:
+    """The ready pods of a Deployment, each with its node."""
+    found = items("pods", "-n", "llm-serving", "-l", f"app.kubernetes.io/instance={name}")
+    return {
+        pod["metadata"]["name"]: pod["spec"]["nodeName"]
+        for pod in found
+        if not pod["metadata"].get("deletionTimestamp")
+        and any(each["type"] == "Ready" and each["status"] == "True" for each in pod["status"].get("conditions", []))
+    }
+
+
+def pool_nodes(pool: str) -> list[str]:
+    """The ready nodes of a node group."""
+    found = items("nodes", "-l", f"llm-serving/pool={pool}")
+    return [
+        each["metadata"]["name"]
+        for each in found
+        if any(one["type"] == "Ready" and one["status"] == "True" for one in each["status"]["conditions"])
+    ]
+
+
 def outputs() -> dict[str, Any]:
     """The stack's outputs, secrets in plain."""
     from local import environment  # noqa: PLC0415  it finds programs that a machine may lack

@@ -11,24 +11,13 @@ from local import cloud
 from local.cloud import cache
 from local.cluster import node
 from local.processes import Daemon
-from tests.environment_harness import items, kill, kubectl, wait
+from tests.environment_harness import kill, kubectl, ready_pods, wait
 from tests.environment_load import MODEL, client, failure, load, stream
 
 pytestmark = [pytest.mark.environment, pytest.mark.usefixtures("environment")]
 
 NAMESPACE = "llm-serving"
 GATEWAY = "llm-gateway"
-
-
-def ready_pods(name: str) -> dict[str, str]:
-    """The ready pods of a Deployment, each with its node."""
-    found = items("pods", "-n", NAMESPACE, "-l", f"app.kubernetes.io/instance={name}")
-    return {
-        pod["metadata"]["name"]: pod["spec"]["nodeName"]
-        for pod in found
-        if not pod["metadata"].get("deletionTimestamp")
-        and any(each["type"] == "Ready" and each["status"] == "True" for each in pod["status"].get("conditions", []))
-    }
 
 
 def test_pieces_arrive_one_by_one() -> None:

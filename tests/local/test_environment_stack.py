@@ -22,7 +22,9 @@ from tests.environment_harness import (
     leftovers,
     outputs,
     override,
+    pool_nodes,
     pulumi,
+    ready_pods,
     run,
     wait,
 )
@@ -44,15 +46,6 @@ def _committed_settings() -> Iterator[None]:
     _apply({})
 
 
-def pool_nodes(pool: str) -> list[str]:
-    found = items("nodes", "-l", f"llm-serving/pool={pool}")
-    return [
-        each["metadata"]["name"]
-        for each in found
-        if any(one["type"] == "Ready" and one["status"] == "True" for one in each["status"]["conditions"])
-    ]
-
-
 def test_up_ends_with_both_answers(environment: str) -> None:
     lines = environment.splitlines()
     assert lines[-2].startswith("Model ("), environment
@@ -61,8 +54,10 @@ def test_up_ends_with_both_answers(environment: str) -> None:
 
 
 def test_pods_run_on_real_nodes() -> None:
+    # KEDA's pods wait for the certificate that its operator makes, and the second of the model's for KEDA.
+    wait("both replicas", lambda: len(ready_pods(MODEL)) == 2, seconds=180)
+    wait("all pods run", lambda: {pod["status"]["phase"] for pod in items("pods", "-A")} == {"Running"}, seconds=180)
     pods = items("pods", "-A")
-    assert {pod["status"]["phase"] for pod in pods} == {"Running"}, kubectl("get", "pods", "-A", "-o", "wide")
     assert all(node.is_running(pod["spec"]["nodeName"]) for pod in pods)
     instances = [pod["metadata"]["labels"].get("app.kubernetes.io/instance") for pod in pods]
     assert (instances.count("llm-gateway"), instances.count(MODEL)) == (2, 2)

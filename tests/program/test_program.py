@@ -88,6 +88,9 @@ def test_stacks_have_one_shape() -> None:
         "aws:sns/topicSubscription:TopicSubscription",
         # Prometheus comes from the chart, or from the operator that the local cluster has.
         "kubernetes:helm.sh/v3:Release",
+        # KEDA comes from its chart where a model is autoscaled, or is there already.
+        "llm-serving:index:Autoscaling",
+        "kubernetes:networking.k8s.io/v1:NetworkPolicy",
         "kubernetes:storage.k8s.io/v1:StorageClass",
         "kubernetes:core/v1:ServiceAccount",
         "kubernetes:monitoring.coreos.com/v1:Prometheus",

@@ -41,6 +41,8 @@ NETWORK = """\
 | gateway pods | cache | 6379 | security group of the cache, network policy |
 | model pods | S3 | 443 | network policy; the role reads one model's prefix |
 | model pods | Pod Identity agent | 80 | network policy |
+| API server | KEDA's adapter and webhook | 6443, 9443 | network policy of the namespace `keda` |
+| KEDA's operator | Prometheus | 9090 | network policy |
 | pods | cluster DNS | 53 | network policy |
 
 The VPC CNI enforces network policies (`enableNetworkPolicy`). The local environment has no CNI that does: there they

@@ -97,6 +97,15 @@ AWS: Sequence[Exemption] = (
               reason="Prometheus must reach every pod with metrics. kube-prometheus-stack brings the rest."),
     Exemption("CIS 4.3.2", "kubernetes:core/v1:Namespace", "gpu-agents-namespace",
               reason="What runs there has a node's folders in its hands; the network adds nothing to that."),
+    *(
+        Exemption("own K5", "kubernetes:networking.k8s.io/v1:NetworkPolicy", "autoscaling-traffic", stacks=("dev",),
+                  detail=detail, reason=reason)
+        for detail, reason in (
+            ("ingress from anywhere on 6443, 9443",
+             "The API server calls KEDA's adapter and webhook, from addresses that are AWS's own and change."),
+            ("egress to anywhere on 443", "KEDA calls the API server, whose addresses are AWS's own and change."),
+        )
+    ),
     Exemption("PSS; CIS 4.2", "kubernetes:core/v1:Namespace", "gpu-agents-namespace",
               reason="NVIDIA's device plugin and exporter work on the node itself, hence a namespace of their own."),
 )  # fmt: skip

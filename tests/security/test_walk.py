@@ -53,8 +53,10 @@ def rendered(folder: Path, stack: str) -> Iterator[Thing]:
     for each in run(stack).resources:
         if each.type == CHART:
             release = str(each.inputs.get("name") or each.name)
-            # The only ARN in any values is a target group's, and the recording's stand-in is of no service.
-            values = json.loads(json.dumps(each.inputs["values"]).replace("arn:aws:test:", TARGET_GROUPS))
+            # The only ARN in any values is a target group's, and the recording's stand-in is of no service. A bucket's
+            # has a kind there before its name.
+            text = json.dumps(each.inputs["values"]).replace("arn:aws:test:", TARGET_GROUPS)
+            values = json.loads(text.replace("s3://bucket/", "s3://"))
             found: list[Thing] = []
             found.extend(
                 Thing(item["kind"], item["metadata"]["name"], item, stack, others=found)

@@ -160,7 +160,7 @@ BROKEN: list[tuple[str, object, str]] = [
     (f"{MODEL}.autoscaling.scaleDownStabilizationSeconds", 3601,
      f"{MODEL}.autoscaling.scaleDownStabilizationSeconds: 3601 is above 3600; nearest valid value: 3600"),
     (f"{MODEL}.autoscaling.cooldownSeconds", 60,
-     f"{MODEL}.autoscaling.cooldownSeconds: unknown key; nearest known key: scaleUpStabilizationSeconds"),
+     f"{MODEL}.autoscaling.cooldownSeconds: unknown key; nearest known key: scaleDownStabilizationSeconds"),
     (f"{MODEL}.replicas", 2,
      (f"{MODEL}.replicas: 2 is fixed, and autoscaling decides it; nearest valid value: none, and"
       " autoscaling.minReplicas 2")),

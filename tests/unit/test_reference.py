@@ -9,7 +9,7 @@ def test_the_page_is_current() -> None:
 
 def test_every_key_has_a_row_with_its_meaning() -> None:
     page = reference.page()
-    assert "| `NAME.replicas` | integer, 1 to 1000 | `1` | Pods. |" in page
+    assert "| `NAME.replicas` | integer, 1 to 1000 | `1` | Pods. Not together with `autoscaling`. |" in page
     assert "| `gpuPools.NAME.instanceTypes` | list of string | required | " in page
     assert "| `region` | string | required | " in page
     assert "|  |\n" not in page
