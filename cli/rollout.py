@@ -124,7 +124,8 @@ def versions_json(settings: "Settings", only: str | None = None) -> list[dict[st
             "service": service_name(name, version),
             "revision": model.version(version).revision,
             "runtime": model.version(version).runtime,
-            "replicas": model.version(version).replicas,
+            "replicas": model.version(version).least_replicas,
+            "max_replicas": model.version(version).most_replicas,
             "weight": model.versions[version].weight if model.versions else WHOLE,
             "shadow": model.versions[version].shadow if model.versions else False,
         }
@@ -161,7 +162,8 @@ def _table(found: Sequence[dict[str, Any]]) -> None:
     for each in found:
         share = f"{each['weight']} %" + (" copied" if each["shadow"] else "")
         shown = (each[key] for key in ("model", "version", "revision", "runtime", "service"))
-        table.add_row(*shown, str(each["replicas"]), share)
+        least, most = each["replicas"], each["max_replicas"]
+        table.add_row(*shown, str(least) if least == most else f"{least} to {most}", share)
     output.console().print(table)
 
 

@@ -3,6 +3,7 @@
 Every function raises ValueError for a step that cannot be taken, as `key: problem` below the model.
 """
 
+import copy
 import math
 from collections.abc import Mapping, MutableMapping
 from typing import Any
@@ -12,7 +13,7 @@ from llm_serving.versions import CANARY, STABLE, WHOLE
 Model = MutableMapping[str, Any]
 SHADOW = "shadow"
 """The name of a shadow version that is given none."""
-OF_THE_VERSION = ("weight", "shadow", "replicas")
+OF_THE_VERSION = ("weight", "shadow", "replicas", "autoscaling")
 """What a version keeps when it takes another one's settings: its part of the traffic, and what it needs for that."""
 
 
@@ -101,8 +102,31 @@ def _live(versions: Model) -> list[str]:
 
 
 def _grow(model: Model, name: str, weight: int) -> None:
-    """Give a version as many replicas as its share of the stable version's, where it has fewer."""
-    versions, of_model = model["versions"], model.get("replicas", 1)
-    needed = math.ceil(versions.get(STABLE, {}).get("replicas", of_model) * weight / WHOLE)
-    if name != STABLE and versions[name].get("replicas", of_model) < needed:
-        versions[name]["replicas"] = needed
+    """Give a version as many replicas as its share of the stable version's takes, where it has fewer.
+
+    A share of autoscaled ones counts from the fewest. A version that gets all requests of an autoscaled stable version
+    is autoscaled likewise; one that is autoscaled has no number to change.
+    """
+    if name == STABLE:
+        return
+    own, least, scaling = model["versions"][name], *_pods(model, STABLE)
+    if scaling and weight == WHOLE:
+        for key in ("replicas", "autoscaling"):
+            own.pop(key, None)
+        if _pods(model, name)[1] != scaling:
+            own["autoscaling"] = copy.deepcopy(scaling)
+        return
+    replicas, scaled = _pods(model, name)
+    needed = math.ceil(least * weight / WHOLE)
+    if not scaled and replicas < needed:
+        own["replicas"] = needed
+
+
+def _pods(model: Model, name: str) -> tuple[int, Mapping[str, Any] | None]:
+    """Return the fewest replicas of a version, and its autoscaling if it has any, as `ModelSettings.version` has it."""
+    own = model["versions"].get(name, {})
+    fixed = "replicas" in own and "autoscaling" not in own
+    scaling = None if fixed else own.get("autoscaling", model.get("autoscaling"))
+    if scaling:
+        return scaling.get("minReplicas", 1), scaling
+    return own.get("replicas", model.get("replicas", 1)), None

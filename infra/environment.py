@@ -11,7 +11,7 @@ from infra.settings import Settings
 from infra.settings.cluster import GpuPoolSettings, SystemPoolSettings
 from infra.settings.gateway import UsagePlanSettings
 from infra.settings.images import ImageSettings
-from infra.settings.models import ModelSettings
+from infra.settings.models import ModelSettings, ScalingSettings
 from llm_serving import (
     ApiGateway,
     ApiGatewayArgs,
@@ -33,6 +33,7 @@ from llm_serving import (
     MonitoringArgs,
     Network,
     NodePoolArgs,
+    ScalingArgs,
     SemanticCache,
     UsagePlanArgs,
     _node_groups,
@@ -201,15 +202,7 @@ class Environment:
         if service != name:
             args["service_name"] = service
         if model.autoscaling:
-            args["autoscaling"] = {
-                "min_replicas": model.autoscaling.min_replicas,
-                "max_replicas": model.autoscaling.max_replicas,
-                "queue_target": model.autoscaling.queue_target,
-                "kv_cache_target_percent": model.autoscaling.kv_cache_target_percent,
-                "scale_up_stabilization_seconds": model.autoscaling.scale_up_stabilization_seconds,
-                "scale_down_stabilization_seconds": model.autoscaling.scale_down_stabilization_seconds,
-                "prometheus_url": self._monitoring.prometheus_url,
-            }
+            args["autoscaling"] = self._scaling(model.autoscaling)
         else:
             args["replicas"] = model.replicas
         if model.weights is not None:
@@ -227,6 +220,17 @@ class Environment:
         # KEDA must be there for as long as what it scales: it has to let go of each before that can be deleted.
         scaled_by = [self._autoscaling] if model.autoscaling and self._autoscaling else []
         return InferenceService(service, args, self._in_cluster_options(*scaled_by))
+
+    def _scaling(self, settings: ScalingSettings) -> ScalingArgs:
+        return {
+            "min_replicas": settings.min_replicas,
+            "max_replicas": settings.max_replicas,
+            "queue_target": settings.queue_target,
+            "kv_cache_target_percent": settings.kv_cache_target_percent,
+            "scale_up_stabilization_seconds": settings.scale_up_stabilization_seconds,
+            "scale_down_stabilization_seconds": settings.scale_down_stabilization_seconds,
+            "prometheus_url": self._monitoring.prometheus_url,
+        }
 
     def _create_monitoring(self) -> Monitoring:
         settings = self._settings.monitoring

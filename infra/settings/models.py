@@ -131,7 +131,14 @@ class ModelSettings(ServingSettings):
         version = self.versions[name]
         own = {field: getattr(version, field) for field in version.model_fields_set - {"weight", "shadow"}}
         inherited = {field for field in ("revision", "weight_gb", "pool") if own.get(field, "") is None}
-        return self.model_copy(update={"versions": {}, **{field: own[field] for field in own.keys() - inherited}})
+        taken = {field: own[field] for field in own.keys() - inherited}
+        # Whichever of the two a version has of its own decides the number of its pods.
+        if "replicas" in taken:
+            taken.setdefault("autoscaling", None)
+        found = self.model_copy(update={"versions": {}, **taken})
+        if found.autoscaling and "replicas" not in taken:
+            found.model_fields_set.discard("replicas")
+        return found
 
     def services(self, name: str) -> dict[str, "ModelSettings"]:
         """Return the settings of each inference service by its name; a model without versions has one, of its name.

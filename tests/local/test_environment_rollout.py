@@ -9,7 +9,8 @@ import httpx
 import pytest
 
 from cli import rollout_edits
-from llm_serving.model_registry import push
+from llm_serving.registry.push import push
+from llm_serving.registry.s3 import Bucket
 from local import cloud, weights
 from local import environment as stages
 from tests.environment_harness import changed, items, override, wait
@@ -31,7 +32,7 @@ class Rollout:
     """The model's settings, and what is in force of them."""
 
     def __init__(self) -> None:
-        self.model: dict[str, Any] = {"revision": "1", "replicas": 1}
+        self.model: dict[str, Any] = {"revision": "1", "replicas": 1, "autoscaling": None}
         self.up()
 
     def up(self) -> dict[str, str]:
@@ -49,7 +50,7 @@ def rollout(environment: str) -> Iterator[Rollout]:
     s3 = cloud.client("s3")
     bucket = weights.model_bucket(s3)
     assert bucket is not None
-    push(weights.smollm2(), bucket, MODEL, "2", s3)
+    push(weights.smollm2(), Bucket(bucket, s3), MODEL, "2")
     yield Rollout()
     override({})
     engine = stages.engine()
@@ -140,6 +141,6 @@ def test_a_canary_becomes_stable_and_is_gone(rollout: Rollout) -> None:
         rollout.up()
         record.more(5)
     assert not record.failures
-    assert rollout.model == {"revision": "2", "replicas": 1}
+    assert rollout.model == {"revision": "2", "replicas": 1, "autoscaling": None}
     wait("the canary's pods are gone", lambda: not sources(CANARY), seconds=150)
     assert set(answered_by(IN_A_ROW)) == {"stable"}

@@ -240,7 +240,7 @@ def test_existing_network() -> None:
 def rolled_out(**versions: dict[str, Any]) -> Recording:
     """The local stack with versions of its model, and a replica of each."""
     models = json.loads(config("local")["llm-serving:models"])
-    models["smollm2-135m"] |= {"replicas": 1, "versions": versions}
+    models["smollm2-135m"] |= {"replicas": 1, "autoscaling": None, "versions": versions}
     changed = load({**config("local"), "llm-serving:models": json.dumps(models)})
     return record(lambda: Environment(changed), stack="local")
 
@@ -263,7 +263,7 @@ def test_a_first_canary_adds_a_service_and_replaces_nothing() -> None:
 
 def test_versions_leave_the_stable_one_as_the_model_was() -> None:
     models = json.loads(config("local")["llm-serving:models"])
-    models["smollm2-135m"]["replicas"] = 1
+    models["smollm2-135m"] |= {"replicas": 1, "autoscaling": None}
     without = load({**config("local"), "llm-serving:models": json.dumps(models)})
     alone = record(lambda: Environment(without), stack="local")
     beside = rolled_out(stable={"weight": 90}, canary=CANARY)

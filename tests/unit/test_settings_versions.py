@@ -23,9 +23,20 @@ def test_a_version_has_what_its_model_has_but_for_its_own() -> None:
     model = loaded(versions(stable=STABLE, canary={**CANARY, "replicas": 1, "dtype": "float16"})).models[NAME]
     assert model.services(NAME) == {
         NAME: model.model_copy(update={"versions": {}}),
-        f"{NAME}-canary": model.model_copy(update={"versions": {}, "revision": "2", "replicas": 1, "dtype": "float16"}),
+        f"{NAME}-canary": model.model_copy(
+            update={"versions": {}, "revision": "2", "replicas": 1, "autoscaling": None, "dtype": "float16"}
+        ),
     }
     assert model.version("canary").timeout_seconds == model.timeout_seconds
+
+
+def test_a_version_is_scaled_as_it_says_or_else_as_its_model() -> None:
+    limits = {"minReplicas": 1, "maxReplicas": 2}
+    own = {"fixed": {"replicas": 1}, "scaled": {"autoscaling": limits}, "likewise": {}}
+    shares = {name: {"revision": "2", "weight": 10, **each} for name, each in own.items()}
+    model = loaded(versions(stable={"weight": 70}, **shares)).models[NAME]
+    pods = {name: (each.least_replicas, each.most_replicas) for name, each in model.services(NAME).items()}
+    assert pods == {NAME: (2, 3), f"{NAME}-fixed": (1, 1), f"{NAME}-scaled": (1, 2), f"{NAME}-likewise": (2, 3)}
 
 
 def test_what_has_no_default_is_inherited_even_where_it_is_empty() -> None:

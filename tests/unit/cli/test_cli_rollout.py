@@ -55,12 +55,13 @@ def test_a_rollout_from_its_start_to_its_end(step: Step, stack: Path) -> None:
     assert step("set", MODEL, "canary=60").status == 0
     assert versions(stack) == {"stable": {"weight": 40}, "canary": {"revision": "2", "weight": 60, "replicas": 2}}
     first = step("promote", MODEL)
-    assert versions(stack) == {"stable": {"weight": 0}, "canary": {"revision": "2", "weight": 100, "replicas": 2}}
+    # As many as stable may have: the model is autoscaled.
+    assert versions(stack) == {"stable": {"weight": 0}, "canary": {"revision": "2", "weight": 100}}
     assert models(stack)[MODEL]["revision"] == "1"
     assert f"rollback {MODEL}" in first.out
     assert step("promote", MODEL).status == 0
     assert models(stack)[MODEL]["revision"] == "2"
-    assert versions(stack) == {"stable": {"weight": 100}, "canary": {"revision": "2", "weight": 0, "replicas": 2}}
+    assert versions(stack) == {"stable": {"weight": 100}, "canary": {"revision": "2", "weight": 0}}
     assert step("promote", MODEL).status == 1
     assert step("clean", MODEL).status == 0
     assert stack.read_text() == before.replace('revision: "1"', 'revision: "2"')
@@ -124,8 +125,10 @@ def test_a_program_gets_what_changed(step: Step, stack: Path) -> None:
     answer = step("start", MODEL, "--revision", "2", "--json").json
     assert (answer["stack"], answer["written"], answer["findings"]) == ("local", True, [])
     assert "+        canary:" in answer["diff"]
-    stable = {"model": MODEL, "version": "stable", "service": MODEL, "revision": "1", "runtime": "tgi", "replicas": 2}
-    canary = {**stable, "version": "canary", "service": f"{MODEL}-canary", "revision": "2", "replicas": 1}
+    stable = {"model": MODEL, "version": "stable", "service": MODEL, "revision": "1", "runtime": "tgi"}
+    stable |= {"replicas": 2, "max_replicas": 3}
+    canary = {**stable, "version": "canary", "service": f"{MODEL}-canary", "revision": "2"}
+    canary |= {"replicas": 1, "max_replicas": 1}
     expected = [{**stable, "weight": 90, "shadow": False}, {**canary, "weight": 10, "shadow": False}]
     assert answer["versions"] == expected
     assert step("status", "--json").json == {"stack": "local", "versions": expected, "findings": []}
@@ -237,23 +240,40 @@ settings_of_versions = st.fixed_dictionaries(
         "dtype": st.sampled_from(["float16", "bfloat16"]),
         "maxConcurrentRequests": st.integers(1, 100),
         "cpuMillicores": st.integers(10, 100),
-        "replicas": st.integers(1, 5),
     },
 )
+Settings = tuple[dict[str, Any], dict[str, Any]]
 
 
-@given(settings_of_versions, settings_of_versions, settings_of_versions)
-def test_a_promoted_canary_serves_as_before_with_the_replicas_of_stable(
-    own: dict[str, Any], stable: dict[str, Any], canary: dict[str, Any]
+def scaled(least: int) -> dict[str, Any]:
+    return {"autoscaling": {"minReplicas": least, "maxReplicas": 6}}
+
+
+def fixed(number: int) -> dict[str, Any]:
+    return {"replicas": number}
+
+
+nothing: dict[str, Any] = {}
+pods = st.one_of(st.just(nothing), st.builds(fixed, st.integers(1, 5)), st.builds(scaled, st.integers(1, 6)))
+settings_with_pods = st.tuples(settings_of_versions, pods)
+
+
+@given(settings_with_pods, settings_with_pods, settings_with_pods)
+def test_a_promoted_canary_serves_as_before_with_the_pods_of_stable(
+    own: Settings, stable: Settings, canary: Settings
 ) -> None:
-    model: dict[str, Any] = {"revision": "1", "weightGb": 1.0, "pool": "l4", **own}
-    model["versions"] = {"stable": {**stable, "weight": 70}, "canary": {**canary, "weight": 30}}
+    model: dict[str, Any] = {"revision": "1", "weightGb": 1.0, "pool": "l4", **own[0], **own[1]}
+    model["versions"] = {
+        "stable": {**stable[0], **stable[1], "weight": 70},
+        "canary": {**canary[0], **canary[1], "weight": 30},
+    }
     before = ModelSettings.model_validate(model)
     assert not rollout_edits.promote(model)
     shifted = ModelSettings.model_validate(model)
-    assert shifted.version("canary").replicas >= before.version("stable").replicas
+    assert shifted.version("canary").most_replicas >= before.version("stable").least_replicas
     assert rollout_edits.promote(model)
     after = ModelSettings.model_validate(model)
     assert {name: each.weight for name, each in after.versions.items()} == {"stable": 100, "canary": 0}
-    size = {"replicas": before.version("stable").replicas}
-    assert after.version("stable") == before.version("canary").model_copy(update=size)
+    size = before.version("stable")
+    served = before.version("canary").model_copy(update={"replicas": size.replicas, "autoscaling": size.autoscaling})
+    assert after.version("stable") == served
