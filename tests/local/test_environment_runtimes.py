@@ -1,0 +1,71 @@
+"""Three services in the running environment, one for each runtime, whose weights the command line has pushed."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from local import cloud, weights
+from local.paths import ROOT
+from tests.environment_harness import items, override, run
+from tests.environment_load import MODEL, client
+
+pytestmark = [pytest.mark.environment, pytest.mark.usefixtures("services")]
+
+NAMESPACE = "llm-serving"
+RUNTIMES = {MODEL: "tgi", "on-vllm": "vllm", "on-tensorrt-llm": "tensorrt-llm"}
+"""Each has one of the pool's three GPUs."""
+TAGS = {"vllm": {"tag": "0.33.0"}, "tensorrtLlm": {"tag": "1.2.1"}}
+
+
+def service(name: str, runtime: str) -> dict[str, Any]:
+    """The settings of a service. The model's own are in the stack file; the rest of a new one is as small."""
+    fixed = {"runtime": runtime, "replicas": 1, "autoscaling": None}
+    small = {"revision": "1", "weightGb": 0.2, "pool": "l4", "maxInputTokens": 1024, "maxTotalTokens": 2048}
+    needs = {"model": MODEL, "cpuMillicores": 100, "memoryMib": 640, "maxConcurrentRequests": 16}
+    return fixed if name == MODEL else {**fixed, **small, **needs}
+
+
+def models(*arguments: str) -> str:
+    """Runs `llm-serving models` on the environment's bucket."""
+    bucket = weights.model_bucket(cloud.client("s3"))
+    assert bucket is not None
+    done = subprocess.run(
+        [sys.executable, "-m", "cli", "models", *arguments, "--bucket", bucket],
+        cwd=ROOT, env={**os.environ, **cloud.environment()}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def services(environment: str) -> Iterator[None]:
+    """One service for each runtime; the committed ones again afterwards."""
+    for name in RUNTIMES.keys() - {MODEL}:
+        models("push", str(weights.smollm2()), "--name", name, "--revision", "1")
+    override({"images": TAGS, "models": {name: service(name, runtime) for name, runtime in RUNTIMES.items()}})
+    try:
+        run("up")
+        yield
+    finally:
+        override({})
+        run("up")
+
+
+@pytest.mark.parametrize("name", RUNTIMES)
+def test_a_runtime_answers_with_weights_from_the_bucket(name: str) -> None:
+    (pod,) = items("pods", "-n", NAMESPACE, "-l", f"app.kubernetes.io/instance={name}")
+    (container,) = pod["spec"]["containers"]
+    assert f"/{RUNTIMES[name]}@sha256:" in container["image"]
+    assert pod["status"]["containerStatuses"][0]["restartCount"] == 0
+    api = client()
+    api.wait(name)
+    assert api.ask(name, "In one sentence, what is a GPU?", fresh=True).text
+
+
+def test_the_registry_has_what_they_serve() -> None:
+    for name in RUNTIMES.keys() - {MODEL}:
+        assert f"{name} 1 is whole: " in models("verify", name, "1", "--full")
