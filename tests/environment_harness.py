@@ -128,6 +128,25 @@ def pool_nodes(pool: str) -> list[str]:
     ]
 
 
+def committed_again() -> None:
+    """Brings the stack back to its committed settings, and waits until it is as a first `up` leaves it."""
+    from local import environment  # noqa: PLC0415  it finds programs that a machine may lack
+
+    override({})
+    engine = environment.engine()
+    engine.select()
+    engine.up()
+    settle()
+
+
+def settle() -> None:
+    """Waits until there are as many GPU nodes as committed.
+
+    The autoscaler adds a node where pods of a test need one, and takes it back a while after they are gone.
+    """
+    wait("as many GPU nodes as committed", lambda: len(items("nodes", "-l", "llm-serving/pool=l4")) == 2, seconds=420)
+
+
 def outputs() -> dict[str, Any]:
     """The stack's outputs, secrets in plain."""
     from local import environment  # noqa: PLC0415  it finds programs that a machine may lack

@@ -131,7 +131,10 @@ def test_who_reaches_the_pods_and_whom_they_reach(objects: Objects) -> None:
 def test_the_deployment(objects: Objects) -> None:
     deployment = objects["Deployment"]
     # Pulumi waits for the whole rollout: two pods, one after the other.
-    assert deployment["metadata"]["annotations"] == {"pulumi.com/timeoutSeconds": "3000"}
+    assert deployment["metadata"]["annotations"] == {
+        "pulumi.com/timeoutSeconds": "3000",
+        "pulumi.com/patchForce": "true",
+    }
     pod = deployment["spec"].pop("template")
     assert deployment["spec"] == {
         "replicas": 2,

@@ -13,7 +13,7 @@ from llm_serving.registry.push import push
 from llm_serving.registry.s3 import Bucket
 from local import cloud, weights
 from local import environment as stages
-from tests.environment_harness import changed, items, override, wait
+from tests.environment_harness import changed, committed_again, items, override, wait
 from tests.environment_load import MODEL, client, load
 
 pytestmark = [pytest.mark.environment, pytest.mark.usefixtures("environment")]
@@ -52,10 +52,7 @@ def rollout(environment: str) -> Iterator[Rollout]:
     assert bucket is not None
     push(weights.smollm2(), Bucket(bucket, s3), MODEL, "2")
     yield Rollout()
-    override({})
-    engine = stages.engine()
-    engine.select()
-    engine.up()
+    committed_again()
 
 
 def answered_by(count: int, model: str = MODEL, clients: int = 8) -> Counter[str]:

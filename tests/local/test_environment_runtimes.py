@@ -10,7 +10,7 @@ import pytest
 
 from local import cloud, weights
 from local.paths import ROOT
-from tests.environment_harness import items, override, run
+from tests.environment_harness import committed_again, items, override, run
 from tests.environment_load import MODEL, client
 
 pytestmark = [pytest.mark.environment, pytest.mark.usefixtures("services")]
@@ -51,8 +51,7 @@ def services(environment: str) -> Iterator[None]:
         run("up")
         yield
     finally:
-        override({})
-        run("up")
+        committed_again()
 
 
 @pytest.mark.parametrize("name", RUNTIMES)

@@ -26,6 +26,7 @@ from tests.environment_harness import (
     pulumi,
     ready_pods,
     run,
+    settle,
     wait,
 )
 from tests.environment_load import MODEL, client, stream
@@ -37,6 +38,12 @@ NAMESPACE = "llm-serving"
 BUCKET = "made-by-hand"
 BUCKET_URN = f"urn:pulumi:local::llm-serving::aws:s3/bucket:Bucket::{BUCKET}"
 PROVIDER_URN = "urn:pulumi:local::llm-serving::pulumi:providers:aws::aws"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _settled(environment: str) -> None:
+    """No node is left that an autoscaler has added for another test."""
+    settle()
 
 
 @pytest.fixture
