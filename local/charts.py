@@ -25,29 +25,34 @@ class Series:
     values: Sequence[float]
 
 
+def _digits(value: float) -> str:
+    """Three significant digits; more where there are more before the point, rather than an exponent."""
+    return f"{value:.3g}" if abs(value) < 999.5 else f"{value:.0f}"
+
+
 def _significant(value: float, suffix: str = "") -> str:
     for limit, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= limit:
-            return f"{value / limit:.3g} {letter}{suffix}".rstrip()
-    return f"{value:.3g} {suffix}".rstrip()
+            return f"{_digits(value / limit)} {letter}{suffix}".rstrip()
+    return f"{_digits(value)} {suffix}".rstrip()
 
 
 def _seconds(value: float) -> str:
     for limit, name in ((86_400, "d"), (3600, "h"), (60, "min")):
         if abs(value) >= 2 * limit:
-            return f"{value / limit:.3g} {name}"
-    return f"{value:.3g} s" if abs(value) >= 1 or value == 0 else f"{value * 1000:.3g} ms"
+            return f"{_digits(value / limit)} {name}"
+    return f"{_digits(value)} s" if abs(value) >= 1 or value == 0 else f"{_digits(value * 1000)} ms"
 
 
 _UNITS: Mapping[str, Callable[[float], str]] = {
     "short": _significant,
-    "percentunit": lambda value: f"{value * 100:.3g} %",
+    "percentunit": lambda value: f"{_digits(value * 100)} %",
     "s": _seconds,
     "reqps": lambda value: _significant(value, "req/s"),
     "cps": lambda value: _significant(value, "/s"),
-    "celsius": lambda value: f"{value:.3g} \N{DEGREE SIGN}C",
+    "celsius": lambda value: f"{_digits(value)} \N{DEGREE SIGN}C",
     "watt": lambda value: _significant(value, "W"),
-    "mbytes": lambda value: f"{value / 1024:.3g} GiB" if abs(value) >= 1024 else f"{value:.3g} MiB",
+    "mbytes": lambda value: f"{_digits(value / 1024)} GiB" if abs(value) >= 1024 else f"{_digits(value)} MiB",
     "currencyUSD": lambda value: f"${value:,.4g}",
 }
 
