@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -11,7 +12,7 @@ from local import cloud
 from local.cloud import cache
 from local.cluster import node
 from local.processes import Daemon
-from tests.environment_harness import kill, kubectl, ready_pods, wait
+from tests.environment_harness import kill, kubectl, ready_pods, settle, wait
 from tests.environment_load import MODEL, client, failure, load, stream
 
 pytestmark = [pytest.mark.environment, pytest.mark.usefixtures("environment")]
@@ -58,6 +59,30 @@ def test_rolling_update_loses_no_request(deployment: str) -> None:
     assert not record.failures
     assert len(ready_pods(deployment)) == len(before)
     assert not before.keys() & ready_pods(deployment).keys()
+
+
+def test_drained_nodes_give_their_pods_away_within_the_budget() -> None:
+    before = ready_pods(MODEL)
+    assert len(before) == 2
+    counts: list[int] = []
+    with load() as record, ThreadPoolExecutor() as drains:
+        record.more(10)
+        # Both at once: the second may only lose its pod once the first's is ready on a node that the autoscaler adds.
+        drained = [
+            drains.submit(kubectl, "drain", each, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=110s")
+            for each in before.values()
+        ]
+        while not all(each.done() for each in drained):
+            counts.append(len(ready_pods(MODEL)))
+        for each in drained:
+            each.result()
+        kubectl("uncordon", *before.values())
+        wait("both pods again", lambda: len(ready_pods(MODEL)) == 2, seconds=120)
+        record.more(20)
+    assert not before.keys() & ready_pods(MODEL).keys()
+    assert min(counts) >= 1
+    assert not record.failures
+    settle()
 
 
 def test_killed_node_is_replaced_and_the_service_is_back() -> None:

@@ -1,5 +1,6 @@
 """Three services in the running environment, one for each runtime, whose weights the command line has pushed."""
 
+import json
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 
 from local import cloud, weights
 from local.paths import ROOT
-from tests.environment_harness import committed_again, items, override, run
+from tests.environment_harness import committed_again, items, kubectl, override, run, wait
 from tests.environment_load import MODEL, client
 
 pytestmark = [pytest.mark.environment, pytest.mark.usefixtures("services")]
@@ -18,6 +19,7 @@ pytestmark = [pytest.mark.environment, pytest.mark.usefixtures("services")]
 NAMESPACE = "llm-serving"
 RUNTIMES = {MODEL: "tgi", "on-vllm": "vllm", "on-tensorrt-llm": "tensorrt-llm"}
 """Each has one of the pool's three GPUs."""
+READER = "reads-another-model"
 TAGS = {"vllm": {"tag": "0.33.0"}, "tensorrtLlm": {"tag": "1.2.1"}}
 
 
@@ -51,6 +53,9 @@ def services(environment: str) -> Iterator[None]:
         run("up")
         yield
     finally:
+        # The model's second pod has no GPU before the other services have gone, and an update deletes last.
+        override({"models": {MODEL: service(MODEL, "tgi")}})
+        run("up")
         committed_again()
 
 
@@ -63,6 +68,39 @@ def test_a_runtime_answers_with_weights_from_the_bucket(name: str) -> None:
     api = client()
     api.wait(name)
     assert api.ask(name, "In one sentence, what is a GPU?", fresh=True).text
+
+
+def test_a_role_reads_its_own_model_and_no_other() -> None:
+    (pod,) = items("pods", "-n", NAMESPACE, "-l", "app.kubernetes.io/instance=on-vllm")
+    spec = pod["spec"]
+    loader = spec["initContainers"][0]
+    source, _, _ = loader["args"][0].partition("/models/")
+    other = f"{source}/models/on-tensorrt-llm/1"
+    kept = ("serviceAccountName", "securityContext", "volumes", "nodeSelector", "tolerations")
+    reader = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": READER, "namespace": NAMESPACE},
+        "spec": {
+            **{key: spec[key] for key in kept},
+            "automountServiceAccountToken": False,
+            "restartPolicy": "Never",
+            "containers": [loader | {"args": [other, "--wait-seconds=5"]}],
+        },
+    }
+    kubectl("apply", "-f", "-", text=json.dumps(reader))
+    try:
+        wait("it ends", lambda: _phase(READER) not in ("Pending", "Running"), seconds=120)
+        said = kubectl("logs", "-n", NAMESPACE, READER)
+        assert _phase(READER) == "Failed", said
+        assert f"may not read {other}/manifest.json (" in said
+        assert "Traceback" not in said
+    finally:
+        kubectl("delete", "pod", "-n", NAMESPACE, READER)
+
+
+def _phase(pod: str) -> str:
+    return str(json.loads(kubectl("get", "pod", "-n", NAMESPACE, pod, "-o", "json"))["status"]["phase"])
 
 
 def test_the_registry_has_what_they_serve() -> None:
