@@ -33,7 +33,8 @@ def kubernetes_provider(
         kubeconfig=kubeconfig,
         cluster_identifier=cluster_name,
         enable_server_side_apply=True,
-        # Pods see a mounted secret change. Replacing one of a fixed name would first take it away from them.
+        # Pods see a mounted secret or file change. Replacing one of a fixed name would first take it away from them.
         enable_secret_mutable=True,
+        enable_config_map_mutable=True,
         opts=pulumi.ResourceOptions(depends_on=[parent]),
     )

@@ -59,9 +59,16 @@ def services(environment: str) -> Iterator[None]:
         committed_again()
 
 
+def pods(name: str) -> list[dict[str, Any]]:
+    """The pods of a service."""
+    return items("pods", "-n", NAMESPACE, "-l", f"app.kubernetes.io/instance={name}")
+
+
 @pytest.mark.parametrize("name", RUNTIMES)
 def test_a_runtime_answers_with_weights_from_the_bucket(name: str) -> None:
-    (pod,) = items("pods", "-n", NAMESPACE, "-l", f"app.kubernetes.io/instance={name}")
+    # The one that the model had more before has its time to end its requests.
+    wait("one pod", lambda: len(pods(name)) == 1, seconds=150)
+    (pod,) = pods(name)
     (container,) = pod["spec"]["containers"]
     assert f"/{RUNTIMES[name]}@sha256:" in container["image"]
     assert pod["status"]["containerStatuses"][0]["restartCount"] == 0
@@ -71,7 +78,7 @@ def test_a_runtime_answers_with_weights_from_the_bucket(name: str) -> None:
 
 
 def test_a_role_reads_its_own_model_and_no_other() -> None:
-    (pod,) = items("pods", "-n", NAMESPACE, "-l", "app.kubernetes.io/instance=on-vllm")
+    (pod,) = pods("on-vllm")
     spec = pod["spec"]
     loader = spec["initContainers"][0]
     source, _, _ = loader["args"][0].partition("/models/")
