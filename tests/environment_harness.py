@@ -142,8 +142,15 @@ def committed_again() -> None:
 def settle() -> None:
     """Waits until there are as many GPU nodes as committed.
 
-    The autoscaler adds a node where pods of a test need one, and takes it back a while after they are gone.
+    The autoscaler adds a node where pods of a test need one. It would take it back by itself, after minutes.
     """
+    eks = cloud.client("eks")
+    (cluster_name,) = eks.list_clusters()["clusters"]
+    for group in eks.list_nodegroups(clusterName=cluster_name)["nodegroups"]:
+        found = eks.describe_nodegroup(clusterName=cluster_name, nodegroupName=group)["nodegroup"]
+        if found["labels"].get("llm-serving/pool") == "l4":
+            sizes = {**found["scalingConfig"], "desiredSize": 2}
+            eks.update_nodegroup_config(clusterName=cluster_name, nodegroupName=group, scalingConfig=sizes)
     wait("as many GPU nodes as committed", lambda: len(items("nodes", "-l", "llm-serving/pool=l4")) == 2, seconds=420)
 
 

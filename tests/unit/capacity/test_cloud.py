@@ -36,25 +36,46 @@ def moto(monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
         yield
 
 
+class RecordedService:
+    """A client for each operation: they are asked at once, and a stub answers in the order that it was given."""
+
+    def __init__(self, service: str) -> None:
+        self._service = service
+        self._clients: dict[str, Any] = {}
+        self._stubs: dict[str, Any] = {}
+
+    def stub(self, operation: str) -> Any:
+        if operation not in self._stubs:
+            session: Any = boto3
+            options = {"region_name": "us-east-1", "aws_access_key_id": "test", "aws_secret_access_key": "test"}
+            self._clients[operation] = session.client(self._service, **options)
+            self._stubs[operation] = cast(Any, Stubber(self._clients[operation]))
+            self._stubs[operation].activate()
+        return self._stubs[operation]
+
+    def get_paginator(self, operation: str) -> Any:
+        self.stub(operation)
+        return self._clients[operation].get_paginator(operation)
+
+    def __getattr__(self, operation: str) -> Any:
+        self.stub(operation)
+        return getattr(self._clients[operation], operation)
+
+
 class Recorded:
     """Clients that answer what a test gives them, checked against the API's own shapes by botocore."""
 
     def __init__(self) -> None:
-        session: Any = boto3
-        options = {"region_name": "us-east-1", "aws_access_key_id": "test", "aws_secret_access_key": "test"}
-        self._clients = {name: session.client(name, **options) for name in ("sts", "ec2", "service-quotas")}
-        self._stubs = {name: cast(Any, Stubber(client)) for name, client in self._clients.items()}
-        for stub in self._stubs.values():
-            stub.activate()
+        self._services = {name: RecordedService(name) for name in ("sts", "ec2", "service-quotas")}
 
     def answer(self, service: str, operation: str, response: dict[str, Any], asked: dict[str, Any]) -> None:
-        self._stubs[service].add_response(operation, response, asked)
+        self._services[service].stub(operation).add_response(operation, response, asked)
 
     def refuse(self, service: str, operation: str, code: str) -> None:
-        self._stubs[service].add_client_error(operation, code)
+        self._services[service].stub(operation).add_client_error(operation, code)
 
     def client(self, service: str) -> Any:
-        return self._clients[service]
+        return self._services[service]
 
     def quota(self, code: str, value: float) -> None:
         asked = {"ServiceCode": "ec2", "QuotaCode": code}
