@@ -127,6 +127,8 @@ def test_providers_reach_one_account_and_tag_everything() -> None:
     kubernetes = made.inputs("pulumi:providers:kubernetes", "kubernetes")
     assert kubernetes["clusterIdentifier"] == "llm-serving-dev"
     assert kubernetes["enableServerSideApply"] == "true"
+    # Changed in place, or pods would lose for a moment what they have mounted.
+    assert (kubernetes["enableSecretMutable"], kubernetes["enableConfigMapMutable"]) == ("true", "true")
     assert set(kubernetes["kubeconfig"]) == {"secret"}
 
 
