@@ -26,7 +26,7 @@ TAGS = {"vllm": {"tag": "0.33.0"}, "tensorrtLlm": {"tag": "1.2.1"}}
 def service(name: str, runtime: str) -> dict[str, Any]:
     """The settings of a service. The model's own are in the stack file; the rest of a new one is as small."""
     if name == MODEL:
-        return {"runtime": runtime, "autoscaling": {"minReplicas": 1}}
+        return {"runtime": runtime, "autoscaling": {"minReplicas": 1, "maxReplicas": 1}}
     small = {"revision": "1", "weightGb": 0.2, "pool": "l4", "maxInputTokens": 1024, "maxTotalTokens": 2048}
     needs = {"model": MODEL, "cpuMillicores": 100, "memoryMib": 640, "maxConcurrentRequests": 16}
     return {"runtime": runtime, "replicas": 1, **small, **needs}
