@@ -128,14 +128,19 @@ def pool_nodes(pool: str) -> list[str]:
     ]
 
 
-def committed_again() -> None:
-    """Brings the stack back to its committed settings, and waits until it is as a first `up` leaves it."""
+def apply(settings: Mapping[str, Any]) -> None:
+    """Puts settings over the committed stack in force, by the engine alone."""
     from local import environment  # noqa: PLC0415  it finds programs that a machine may lack
 
-    override({})
+    override(settings)
     engine = environment.engine()
     engine.select()
     engine.up()
+
+
+def committed_again() -> None:
+    """Brings the stack back to its committed settings, and waits until it is as a first `up` leaves it."""
+    apply({})
     settle()
 
 

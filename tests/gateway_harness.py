@@ -96,6 +96,20 @@ def stream_of(*parts: bytes) -> Handler:
     return handle
 
 
+def stream_held(go_on: asyncio.Event) -> Handler:
+    """A handler that streams one piece, and the last one once it may."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(chat_chunk("one"))
+        await go_on.wait()
+        await response.write(chat_chunk("two", "stop") + DONE)
+        return response
+
+    return handle
+
+
 @asynccontextmanager
 async def serving(model: FakeModel) -> AsyncGenerator[FakeModel]:
     """`model` on a free port of 127.0.0.1."""

@@ -12,8 +12,7 @@ from cli import rollout_edits
 from llm_serving.registry.push import push
 from llm_serving.registry.s3 import Bucket
 from local import cloud, weights
-from local import environment as stages
-from tests.environment_harness import changed, committed_again, items, override, wait
+from tests.environment_harness import apply, changed, committed_again, items, wait
 from tests.environment_load import MODEL, client, load
 
 pytestmark = [pytest.mark.environment, pytest.mark.usefixtures("environment")]
@@ -37,10 +36,7 @@ class Rollout:
 
     def up(self) -> dict[str, str]:
         """Puts the settings in force; returns what that changed."""
-        override({"models": {MODEL: self.model}})
-        engine = stages.engine()
-        engine.select()
-        engine.up()
+        apply({"models": {MODEL: self.model}})
         return changed()
 
 

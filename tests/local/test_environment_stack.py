@@ -6,7 +6,6 @@ The last test destroys the stack.
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,13 +14,13 @@ from local import environment as stages
 from local.cluster import node
 from local.paths import STATE
 from tests.environment_harness import (
+    apply,
     census,
     changed,
     items,
     kubectl,
     leftovers,
     outputs,
-    override,
     pool_nodes,
     pulumi,
     ready_pods,
@@ -50,7 +49,7 @@ def _settled(environment: str) -> None:
 def _committed_settings() -> Iterator[None]:
     """After the test the stack is as it is committed."""
     yield
-    _apply({})
+    apply({})
 
 
 def test_up_ends_with_both_answers(environment: str) -> None:
@@ -146,7 +145,7 @@ def test_refresh_finds_nothing_changed() -> None:
 
 @pytest.mark.usefixtures("_committed_settings")
 def test_fewer_replicas_change_the_autoscaler_and_the_budget_only() -> None:
-    _apply({"models": {MODEL: {"autoscaling": {"minReplicas": 1}}}})
+    apply({"models": {MODEL: {"autoscaling": {"minReplicas": 1}}}})
     assert changed() == {
         f"kubernetes:keda.sh/v1alpha1:ScaledObject::{MODEL}:{NAMESPACE}/{MODEL}": "update",
         f"kubernetes:policy/v1:PodDisruptionBudget::{MODEL}:{NAMESPACE}/{MODEL}": "delete",
@@ -164,22 +163,15 @@ def _model_pods() -> list[str]:
 def test_node_group_grows_and_shrinks_with_its_settings() -> None:
     before = pool_nodes("l4")
     size = len(before)
-    _apply({"cluster": {"gpuPools": {"l4": {"minSize": size + 1, "desiredSize": size + 1}}}})
+    apply({"cluster": {"gpuPools": {"l4": {"minSize": size + 1, "desiredSize": size + 1}}}})
     assert changed() == {
         "aws:eks/nodeGroup:NodeGroup::cluster-l4": "update",
         "eks:index:ManagedNodeGroup::cluster-l4": "update",
     }
     wait("one node more", lambda: len(pool_nodes("l4")) == size + 1, seconds=90)
-    _apply({})
+    apply({})
     wait("one node less", lambda: len(items("nodes", "-l", "llm-serving/pool=l4")) == size, seconds=120)
     wait("its processes are gone", lambda: len(node.specs()) == len(items("nodes")))
-
-
-def _apply(settings: dict[str, Any]) -> None:
-    override(settings)
-    engine = stages.engine()
-    engine.select()
-    engine.up()
 
 
 def test_import_takes_over_what_was_made_by_hand() -> None:

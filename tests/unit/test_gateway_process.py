@@ -14,7 +14,17 @@ import orjson
 import yaml
 from aiohttp import ClientConnectorError, ClientSession, web
 
-from tests.gateway_harness import CHAT, DONE, QUESTION, FakeModel, chat_chunk, config_for, eventually, serving
+from tests.gateway_harness import (
+    CHAT,
+    DONE,
+    QUESTION,
+    FakeModel,
+    chat_chunk,
+    config_for,
+    eventually,
+    serving,
+    stream_held,
+)
 
 SOURCE = Path(__file__).parents[2] / "images" / "llm-gateway"
 STREAM = {**QUESTION, "stream": True}
@@ -73,16 +83,8 @@ async def started(folder: Path, config: dict[str, Any]) -> AsyncGenerator[Proces
 async def test_sigterm_lets_what_is_in_flight_end_and_takes_latecomers(tmp_path: Path) -> None:
     go_on = asyncio.Event()
 
-    async def handle(request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
-        await response.prepare(request)
-        await response.write(chat_chunk("one"))
-        await go_on.wait()
-        await response.write(chat_chunk("two", "stop") + DONE)
-        return response
-
     async with (
-        serving(FakeModel(handle)) as model,
+        serving(FakeModel(stream_held(go_on))) as model,
         ClientSession() as session,
         started(tmp_path, config_for(model, server={"drain_quiet_seconds": 0.2})) as gateway,
     ):

@@ -31,6 +31,7 @@ from tests.gateway_harness import (
     have_redis,
     redis_server,
     serving,
+    stream_held,
     stream_of,
 )
 
@@ -314,17 +315,9 @@ async def test_the_answer_of_a_stand_in_is_not_kept_for_the_version_that_was_awa
 async def test_weights_change_while_a_stream_runs(tmp_path: Path) -> None:
     go_on = asyncio.Event()
 
-    async def streams(request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
-        await response.prepare(request)
-        await response.write(chat_chunk("one"))
-        await go_on.wait()
-        await response.write(chat_chunk("two", "stop") + DONE)
-        return response
-
     path = tmp_path / "gateway.yaml"
     async with (
-        serving(FakeModel(streams)) as stable,
+        serving(FakeModel(stream_held(go_on))) as stable,
         serving(FakeModel(stream_of(DONE))) as canary,
         gateway_for(None) as client,
     ):
