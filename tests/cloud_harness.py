@@ -14,6 +14,7 @@ import boto3
 from botocore.config import Config
 
 from local.addresses import REGION
+from local.processes import start_time
 
 SERVICES = ("cloud", "cache")
 
@@ -61,7 +62,7 @@ class Cloud:
         """Kills daemons as `kill -9` does, and waits until they are gone."""
         for pid in map(self.pid, daemons):
             os.kill(pid, signal.SIGKILL)
-            while Path(f"/proc/{pid}").exists() and "Z" not in Path(f"/proc/{pid}/stat").read_text().split(")")[1]:
+            while start_time(pid) is not None:
                 time.sleep(0.01)
 
     def listening(self, daemon: str) -> list[str]:

@@ -17,6 +17,7 @@ import pulumi_aws
 import pytest
 
 from local.paths import ROOT
+from local.processes import start_time
 from tests.cloud_harness import Cloud
 from tests.program_harness import ProgramStack, variables
 
@@ -167,7 +168,7 @@ def test_no_process_of_a_plugin_is_left(stack: ProgramStack) -> None:
     programs = _programs(process.pid)
     process.kill()
     process.wait()
-    while any(_runs(pid) for pid in programs):
+    while any(start_time(pid) is not None for pid in programs):
         assert time.monotonic() < deadline, f"{programs} outlived the engine"
         time.sleep(0.1)
 
@@ -186,10 +187,3 @@ def _programs(parent: int) -> set[int]:
             except OSError:
                 continue
     return found - {parent} if any(name.startswith("terraform-prov") for name in names) else set()
-
-
-def _runs(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False

@@ -18,6 +18,7 @@ from pulumi.runtime.proto.language_pb2_grpc import LanguageRuntimeStub
 from local.plugins import language_host
 from local.plugins.interpreter import Interpreter, version_of
 from local.plugins.language_host import Host, install_steps, plugin_command, program_command, run_response
+from local.processes import start_time
 
 PYTHON = Path("/venv/bin/python")
 
@@ -212,8 +213,7 @@ class TestRunPlugin:
 
 
 def ended(pid: int) -> bool:
-    command = Path(f"/proc/{pid}/cmdline")
-    return eventually(lambda: not command.exists() or not command.read_bytes())
+    return eventually(lambda: start_time(pid) is None)
 
 
 def eventually(condition: Any, seconds: float = 10) -> bool:
