@@ -18,7 +18,6 @@ import pytest
 from local import paths, plugins
 from local.plugins import installation
 from local.plugins.interpreter import version_of
-from local.processes import start_time
 
 pytestmark = pytest.mark.local
 
@@ -225,9 +224,9 @@ class TestInterrupt:
         process.kill()
         process.wait()
         deadline = time.monotonic() + 15
-        while any(start_time(pid) is not None for pid in started) and time.monotonic() < deadline:
+        while any(Path(f"/proc/{pid}").exists() for pid in started) and time.monotonic() < deadline:
             time.sleep(0.2)
-        assert not [pid for pid in started if start_time(pid) is not None]
+        assert not [pid for pid in started if Path(f"/proc/{pid}").exists()]
         process.communicate()
         project.run("cancel", "--yes")
         project.program("")
