@@ -388,6 +388,8 @@ def _route(name: str, model: ModelSettings) -> ModelRouteArgs:
     if not model.versions:
         route["url"] = service_url(name, KUBERNETES_NAMESPACE)
         route["revision"] = model.revision
+        if model.least_replicas == 0:
+            route["hold"] = True
         return route
     route["versions"] = {
         version: {

@@ -4,11 +4,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from llm_serving import _checks
-from llm_serving.observability.autoscaling import kv_cache_query, queue_query
+from llm_serving.observability.autoscaling import kv_cache_query, queue_query, requests_query
 
 MOST_WAITING = 16
 """Above this many waiting requests in each pod the alert LlmAutoscalerIdle says that the autoscaler should have acted
 (`observability.inputs.Thresholds.queue_per_pod`)."""
+
+NEVER = "1000000"
+"""A threshold that nothing reaches."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +37,8 @@ def checked(
     scale_up_stabilization_seconds: float = 30,
     scale_down_stabilization_seconds: float = 300,
 ) -> Scaling:
-    """Return the numbers as whole ones within their ranges; raises ValueError for one that isn't.
-
-    A model has one pod at least: nobody holds a request for one that has none.
-    """
-    least = _checks.whole("min_replicas", min_replicas, low=1, high=1000)
+    """Return the numbers as whole ones within their ranges; raises ValueError for one that isn't."""
+    least = _checks.whole("min_replicas", min_replicas, low=0, high=1000)
     most = _checks.whole("max_replicas", max_replicas, low=1, high=1000)
     _checks.ordered("min_replicas", least, "max_replicas", most)
     return Scaling(
@@ -63,10 +63,13 @@ def chart_values(scaling: Scaling, *, namespace: str, model: str, runtime: str, 
     The queue calls for pods; the KV cache's use keeps them while they are busy, when the queue is gone because they
     came. Raises UnknownRuntimeError, a ValueError, for a runtime that exports no queue length.
     """
+    to_zero = scaling.min_replicas == 0
+    # Without a pod there is nobody to ask how many wait, and that is no failure.
+    otherwise = " or vector(0)" if to_zero else ""
     triggers = [
         {
             "name": "queue",
-            "query": queue_query(namespace, model, runtime),
+            "query": queue_query(namespace, model, runtime) + otherwise,
             "threshold": str(scaling.queue_target),
             # Of all pods together, and so to be divided by their number.
             "metricType": "AverageValue",
@@ -76,11 +79,17 @@ def chart_values(scaling: Scaling, *, namespace: str, model: str, runtime: str, 
         triggers.append(
             {
                 "name": "kv-cache",
-                "query": usage,
+                "query": usage + otherwise,
                 "threshold": f"{scaling.kv_cache_target_percent / 100:g}",
                 "metricType": "Value",
             }
         )
+    if to_zero:
+        for trigger in triggers:
+            trigger["activationThreshold"] = NEVER
+        requests = requests_query(namespace, model)
+        # It decides whether there is a pod at all, and never how many.
+        triggers.append({"name": "requests", "query": requests, "threshold": NEVER, "metricType": "AverageValue"})
     return {
         "minReplicas": scaling.min_replicas,
         "maxReplicas": scaling.max_replicas,

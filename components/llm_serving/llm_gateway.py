@@ -41,6 +41,8 @@ class ModelRouteArgs(TypedDict):
     """Base address of its inference service, where it has no versions."""
     timeout_seconds: NotRequired[int]
     """Longest wait for an answer, 1 to 900. Default: 300."""
+    hold: NotRequired[bool]
+    """Whether requests wait as long for the first pod of a model that is scaled to zero. Default: false."""
     revision: NotRequired[str]
     """Revision of its weights at `url`: answers cached for another one are not used."""
     versions: NotRequired[Mapping[str, ModelVersionArgs]]
@@ -238,8 +240,11 @@ def _route(model: str, args: ModelRouteArgs) -> dict[str, Any]:
     given = args.get("versions", {})
     if ("url" in args) == bool(given):
         raise ValueError(f"models.{model}: set exactly one of url and versions")
+    if given and args.get("hold"):
+        raise ValueError(f"models.{model}.hold: true, and versions are not scaled to zero; nearest valid value: false")
     if not given:
-        return {"url": args.get("url"), "timeout_seconds": timeout, "revision": args.get("revision", "")}
+        held = {"hold": True} if args.get("hold") else {}
+        return {"url": args.get("url"), "timeout_seconds": timeout, "revision": args.get("revision", ""), **held}
     versions = {
         name: Share(
             _checks.whole(f"models.{model}.versions.{name}.weight", version["weight"], low=0, high=100),

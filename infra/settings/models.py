@@ -22,8 +22,8 @@ WeightGb = Annotated[float, Field(ge=0.001, le=5000)]
 class ScalingSettings(Section):
     """How a model's pods follow its load: docs/scaling.md."""
 
-    min_replicas: Annotated[int, Field(ge=1, le=1000)] = 1
-    """Fewest pods, 1 at least: the gateway holds no request for a model that has none."""
+    min_replicas: Annotated[int, Field(ge=0, le=1000)] = 1
+    """Fewest pods. 0: none while nobody asks; the gateway then holds requests for the first."""
     max_replicas: Annotated[int, Field(ge=1, le=1000)]
     """Most pods, no more than the pool's nodes hold."""
     queue_target: Annotated[int, Field(ge=1, le=_scaling.MOST_WAITING)] = 8
@@ -193,6 +193,8 @@ class ModelSettings(ServingSettings):
             return
         yield from named("versions", self.versions)
         yield from share_problems({name: Share(each.weight, each.shadow) for name, each in self.versions.items()})
+        if not all(self.version(name).least_replicas for name in self.versions):
+            yield "autoscaling.minReplicas: 0, and a model with versions is not scaled to zero; nearest valid value: 1"
         known = set(self.model_copy(update={"versions": {}}).problems())
         for name in self.versions:
             yield from (

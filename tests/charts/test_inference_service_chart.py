@@ -288,12 +288,21 @@ def test_the_autoscaler_has_the_number_of_pods_to_itself(tmp_path: Path) -> None
 def test_a_budget_where_there_are_always_two_pods(tmp_path: Path) -> None:
     assert "PodDisruptionBudget" in render(tmp_path, CHART, MODEL, scaled())
     assert "PodDisruptionBudget" not in render(tmp_path, CHART, MODEL, scaled(minReplicas=1))
+    assert "PodDisruptionBudget" not in render(tmp_path, CHART, MODEL, scaled(minReplicas=0))
+
+
+def test_the_last_pod_goes_and_the_first_comes_soon(tmp_path: Path) -> None:
+    triggers = [{"name": "a", "query": "b", "threshold": "1", "activationThreshold": "2", "metricType": "Value"}]
+    spec = render(tmp_path, CHART, MODEL, scaled(minReplicas=0, triggers=triggers))["ScaledObject"]["spec"]
+    assert (spec["minReplicaCount"], spec["pollingInterval"], spec["cooldownPeriod"]) == (0, 5, 300)
+    assert spec["fallback"]["replicas"] == 0
+    assert spec["triggers"][0]["metadata"]["activationThreshold"] == "2"
 
 
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"minReplicas": 0}, "minReplicas"),
+        ({"minReplicas": -1}, "minReplicas"),
         ({"minReplicas": 6}, "minReplicas must not be above"),
         ({"prometheusUrl": "prometheus"}, "prometheusUrl"),
         ({"triggers": []}, "triggers"),

@@ -125,6 +125,17 @@ def test_autoscaling_has_the_runtimes_own_metrics() -> None:
     assert (queue["threshold"], cache["threshold"]) == ("8", "0.8")
 
 
+def test_what_the_gateway_holds_makes_the_first_pod_of_a_model_scaled_to_zero() -> None:
+    values = service(autoscaling={**SCALED, "min_replicas": 0}).inputs(CHART, "s")["values"]["autoscaling"]
+    queue, cache, requests = values["triggers"]
+    assert values["minReplicas"] == 0
+    assert requests["query"] == 'sum(llm_gateway_model_requests_in_flight{namespace="llm-serving",model="tiny"})'
+    assert "activationThreshold" not in requests  # one request is enough for a pod
+    for trigger in (queue, cache):  # nobody exports these while there is no pod, and what they say keeps none
+        assert trigger["query"].endswith(" or vector(0)")
+        assert trigger["activationThreshold"] == requests["threshold"] == "1000000"
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
@@ -137,8 +148,8 @@ def test_autoscaling_has_the_runtimes_own_metrics() -> None:
             "min_replicas: 5 is above max_replicas 4; nearest valid value: 4",
         ),
         (
-            {"autoscaling": {**SCALED, "min_replicas": 0}},
-            "min_replicas: 0 is outside 1 to 1000; nearest valid value: 1",
+            {"autoscaling": {**SCALED, "min_replicas": -1}},
+            "min_replicas: -1 is outside 0 to 1000; nearest valid value: 0",
         ),
         (
             {"autoscaling": {**SCALED, "queue_target": 17}},

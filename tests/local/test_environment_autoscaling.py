@@ -2,14 +2,16 @@
 
 import json
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from local import environment as stages
 from local.cluster import node
 from local.cluster.objects import is_true, name, section, sequence
-from tests.environment_harness import items, kubectl, pool_nodes, ready_pods, wait
-from tests.environment_load import MODEL, load
+from tests.environment_harness import committed_again, items, kubectl, override, pool_nodes, ready_pods, wait
+from tests.environment_load import MODEL, client, load
 
 pytestmark = [pytest.mark.environment, pytest.mark.usefixtures("environment")]
 
@@ -88,3 +90,22 @@ def test_a_queue_raises_pods_and_nodes_and_both_shrink_back() -> None:
         f"wanted after {raised - begun:.0f} s, node after {grown - begun:.0f} s, pod after {served - begun:.0f} s;"
         f" after the load fewer pods in {fewer - ended:.0f} s, fewer nodes in {time.monotonic() - ended:.0f} s"
     )
+
+
+@pytest.fixture
+def _to_zero() -> Iterator[None]:
+    override({"models": {MODEL: {"autoscaling": {"minReplicas": 0, "scaleDownStabilizationSeconds": 10}}}})
+    engine = stages.engine()
+    engine.select()
+    engine.up()
+    yield
+    committed_again()
+
+
+@pytest.mark.usefixtures("_to_zero")
+def test_the_last_pod_goes_and_a_request_waits_for_the_first() -> None:
+    wait("no pod", lambda: not ready_pods(MODEL), seconds=240)
+    begun = time.monotonic()
+    assert client().ask(MODEL, "Are you awake?", fresh=True).text
+    print(f"an answer from zero pods after {time.monotonic() - begun:.0f} s")
+    assert len(ready_pods(MODEL)) == 1

@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import orjson
 import pytest
@@ -95,6 +96,54 @@ async def test_after_the_last_try_the_answer_is_503() -> None:
     assert (status, headers["retry-after"]) == (503, "1")
     assert orjson.loads(body)["error"]["code"] == "model_unavailable"
     assert (errors, retries) == (3, 2)
+
+
+def held_config(port: int, timeout_seconds: float) -> dict[str, Any]:
+    """A model that is scaled to zero, at a port where nobody listens yet."""
+    route = {"url": f"http://127.0.0.1:{port}", "hold": True, "timeout_seconds": timeout_seconds}
+    return {"models": {"m": route}, "upstream": FAST}
+
+
+async def test_a_request_is_held_for_the_first_pod_of_a_model_that_has_none() -> None:
+    port, model = free_port(), FakeModel()
+    async with gateway_for(held_config(port, 30)) as client:
+        assert client.metric("llm_gateway_model_requests_in_flight", model="m") == 0
+        calls = [asyncio.create_task(client.post(CHAT, QUESTION)) for _ in range(3)]
+        await eventually(lambda: client.metric("llm_gateway_model_requests_in_flight", model="m") == 3)
+        await asyncio.sleep(1)  # longer than all the tries of a model that isn't held
+        assert not any(call.done() for call in calls)
+        runner = web.ServerRunner(web.Server(model), shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", port).start()
+        answers = await asyncio.gather(*calls)
+        await runner.cleanup()
+        assert client.metric("llm_gateway_model_requests_in_flight", model="m") == 0
+        assert client.metric("llm_gateway_upstream_errors_total", model="m") == 0
+    assert [status for status, _, _ in answers] == [200] * 3
+    assert model.calls == 3
+
+
+async def test_a_request_is_not_held_for_longer_than_it_may_take() -> None:
+    async with gateway_for(held_config(free_port(), 0.7)) as client:
+        status, headers, body = await client.post(CHAT, QUESTION)
+        assert client.metric("llm_gateway_upstream_errors_total", model="m", kind="no_pod") == 1
+        assert client.metric("llm_gateway_model_requests_in_flight", model="m") == 0
+    assert (status, headers["retry-after"]) == (503, "30")
+    error = orjson.loads(body)["error"]
+    assert (error["code"], error["message"]) == (
+        "model_starting",
+        "The model is starting, and was not ready within 0.7 seconds. Ask again.",
+    )
+
+
+async def test_what_a_pod_may_have_got_is_not_held() -> None:
+    async with socket_server([None]) as (url, connections):
+        config = {"models": {"m": {"url": url, "hold": True}}, "upstream": FAST}
+        async with gateway_for(config) as client:
+            status, _, body = await client.post(CHAT, QUESTION)
+            assert client.metric("llm_gateway_upstream_errors_total", model="m") == 3
+    assert (status, orjson.loads(body)["error"]["code"]) == (503, "model_unavailable")
+    assert len(connections) == 3
 
 
 async def test_not_now_is_tried_again_and_passed_on_in_the_end() -> None:

@@ -39,6 +39,14 @@ def test_a_version_is_scaled_as_it_says_or_else_as_its_model() -> None:
     assert pods == {NAME: (2, 3), f"{NAME}-fixed": (1, 1), f"{NAME}-scaled": (1, 2), f"{NAME}-likewise": (2, 3)}
 
 
+def test_no_version_is_scaled_to_zero() -> None:
+    to_zero = {"minReplicas": 0, "maxReplicas": 2}
+    assert loaded(changed(f"{MODEL}.autoscaling", to_zero)).models[NAME].least_replicas == 0
+    canary = {**CANARY, "autoscaling": to_zero}
+    problem = "autoscaling.minReplicas: 0, and a model with versions is not scaled to zero; nearest valid value: 1"
+    assert problems(versions(stable=STABLE, canary=canary)) == [f"llm-serving:{MODEL}.{problem}"]
+
+
 def test_what_has_no_default_is_inherited_even_where_it_is_empty() -> None:
     settings = versions(stable=STABLE, canary={**CANARY, "pool": None, "dtype": None})
     settings["models"][NAME]["dtype"] = "float16"

@@ -31,6 +31,15 @@ def kv_cache_query(namespace: str, model: str, runtime_name: str, runtime_versio
     return None if usage is None else f"avg({usage}) or avg(0 * (up{at} == 1))"
 
 
+def requests_query(namespace: str, model: str) -> str:
+    """PromQL for the requests that a model answers, or that the gateway holds for it: what keeps or makes its only pod.
+
+    It has no answer where no gateway is scraped.
+    """
+    # Of the gateway's pods: the label `model` is the one that they export.
+    return f"sum(llm_gateway_model_requests_in_flight{_of_model(namespace, model)})"
+
+
 def _of_model(namespace: str, model: str) -> str:
     return promql.selector(promql.one_of("namespace", [namespace]), promql.one_of("model", [model]))
 

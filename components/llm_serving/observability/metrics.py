@@ -22,6 +22,7 @@ GATEWAY = (
         "llm_gateway_cache_certificate_expiry_timestamp_seconds",
         "llm_gateway_draining",
     ),
+    *gauges("llm_gateway_model_requests_in_flight", labels=("model",)),
     *counters("llm_gateway_cache_requests_total", labels=("model", "result", "reason")),
     *counters("llm_gateway_cache_errors_total", labels=("operation", "kind")),
     *counters(

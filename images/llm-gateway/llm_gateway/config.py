@@ -65,6 +65,8 @@ class ModelRoute(_Section):
     """Longest time from a request's arrival to the end of its answer, streamed or not."""
     revision: str = ""
     """The weights' revision at `url`: answers cached for another revision are not used."""
+    hold: bool = False
+    """Whether requests wait, as long as they may, while no pod takes them: the model may be scaled to zero."""
     versions: tuple[Version, ...] = ()
     """Versions, whose weights sum to 100 without those of shadows."""
 

@@ -47,6 +47,12 @@ class Metrics:
             registry=self.registry,
         )
         self.in_flight = Gauge("llm_gateway_requests_in_flight", "Requests being answered now.", registry=self.registry)
+        self.model_in_flight = Gauge(
+            "llm_gateway_model_requests_in_flight",
+            "Requests that models are answering now, or that wait for a model's first pod.",
+            ["model"],
+            registry=self.registry,
+        )
         self.cache_results = Counter(
             "llm_gateway_cache_requests",
             "Requests by what the cache did: hit, miss, or bypass with its reason.",
@@ -110,6 +116,7 @@ class Metrics:
     def expect(self, models: Mapping[str, ModelRoute]) -> None:
         """Starts the counters of these models at 0: one that appears with its first count has no rate that shows it."""
         for model, route in models.items():
+            self.model_in_flight.labels(model)
             for kind in ("prompt", "completion"):
                 self.tokens.labels(model, kind)
                 self.cache_tokens_saved.labels(model, kind)

@@ -18,12 +18,14 @@ from llm_gateway.json_fields import as_object, parse_object
 from llm_gateway.metrics import Metrics
 from llm_gateway.shadow import Shadows
 from llm_gateway.stream_capture import StreamCapture
-from llm_gateway.upstream import UnreachableError, Upstream
+from llm_gateway.upstream import NOT_CONNECTED, UnreachableError, Upstream
 
 EVENT_STREAM = "text/event-stream"
 _FORWARDED_HEADERS = ("accept", "traceparent", "tracestate")
 _STREAM_HEADERS = {"Content-Type": EVENT_STREAM, "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 _LAST_WORDS_SECONDS = 5
+_HOLD_SECONDS = 0.5
+"""Between two looks whether a model that is scaled to zero has a pod."""
 _STREAM_BYTES_PER_ENTRY_BYTE = 16
 """A stream is longer than the answer in it; what is kept of one, to be put together at its end, is bounded by this."""
 
@@ -68,6 +70,7 @@ class Exchange:
         self._key: str | None = None
         self._response: web.StreamResponse | None = None
         self._capture = StreamCapture(0)
+        self._held = False
 
     async def answer(self) -> web.StreamResponse:
         """Answers the request.
@@ -77,8 +80,13 @@ class Exchange:
         try:
             async with asyncio.timeout(self._route.timeout_seconds):
                 cached = await self._lookup()
-                return await self._forward() if cached is None else cached
+                if cached is not None:
+                    return cached
+                with self._backend.metrics.model_in_flight.labels(self._inference.model).track_inprogress():
+                    return await self._forward()
         except TimeoutError:
+            if self._held:
+                raise self._no_pod() from None
             kind, status = "timeout", 504
             message = f"The model did not answer within {self._route.timeout_seconds:g} seconds."
         except (ClientConnectionError, ClientPayloadError):
@@ -142,7 +150,7 @@ class Exchange:
             limit = self._backend.config.upstream.shadow_concurrency
             self._backend.shadows.send(upstream, self._route, self._inference, self._upstream_headers(), limit)
         try:
-            response = await self._send(upstream)
+            response = await (self._hold(upstream) if self._route.hold else self._send(upstream))
         except UnreachableError as error:
             self._fail_over(error)
             response = await self._send(upstream)
@@ -162,6 +170,31 @@ class Exchange:
     async def _send(self, upstream: Upstream) -> ClientResponse:
         url = self._version.url + self._inference.endpoint
         return await upstream.send(url, self._inference.body, self._upstream_headers(), self._try_failed)
+
+    async def _hold(self, upstream: Upstream) -> ClientResponse:
+        """Sends the request as soon as a pod takes it; until then it counts as one that the autoscaler sees."""
+        while True:
+            try:
+                response = await self._send(upstream)
+            except UnreachableError as error:
+                if error.sent:
+                    raise
+                self._held = True
+                await asyncio.sleep(_HOLD_SECONDS)
+            else:
+                self._held = False
+                return response
+
+    def _no_pod(self) -> ApiError:
+        self._count_failure("no_pod")
+        seconds = self._route.timeout_seconds
+        return ApiError(
+            503,
+            f"The model is starting, and was not ready within {seconds:g} seconds. Ask again.",
+            kind="upstream_error",
+            code="model_starting",
+            headers={"Retry-After": "30"},
+        )
 
     def _fail_over(self, error: UnreachableError) -> None:
         """Goes on with another version; raises `error` where there is none, or it would not be safe.
@@ -263,6 +296,8 @@ class Exchange:
 
     def _try_failed(self, kind: str, retry: bool) -> None:
         self._record.tries += 1
+        if self._route.hold and kind in NOT_CONNECTED:
+            return  # no pod is no failure of one
         self._count_failure(kind)
         if retry:
             self._backend.metrics.upstream_retries.labels(self._inference.model, self._version.name, kind).inc()

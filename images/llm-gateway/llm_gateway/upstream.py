@@ -28,7 +28,8 @@ from llm_gateway.errors import ApiError
 
 _KEEPALIVE_SECONDS = 15
 _DNS_SECONDS = 10
-_NOT_CONNECTED = ("connect", "connect_timeout")
+NOT_CONNECTED = ("connect", "connect_timeout")
+"""Kinds of failure after which no service can have got the request."""
 
 
 class UnreachableError(ApiError):
@@ -87,7 +88,7 @@ class Upstream:
                 response = await session.post(url, data=body, headers=headers, allow_redirects=False)
             except ClientConnectionError as error:
                 kind = kind_of(error)
-                sent = sent or kind not in _NOT_CONNECTED
+                sent = sent or kind not in NOT_CONNECTED
                 on_failure(kind, not last)
                 if last:
                     raise UnreachableError(sent=sent) from error

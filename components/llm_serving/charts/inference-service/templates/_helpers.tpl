@@ -18,7 +18,7 @@ capabilities:
 
 {{/* The fewest and the most pods that there may be. */}}
 {{- define "inference-service.leastReplicas" -}}
-{{ int (.Values.autoscaling.minReplicas | default .Values.replicas) }}
+{{ if .Values.autoscaling }}{{ int .Values.autoscaling.minReplicas }}{{ else }}{{ int .Values.replicas }}{{ end }}
 {{- end -}}
 
 {{- define "inference-service.mostReplicas" -}}
