@@ -196,6 +196,12 @@ TOOLS = (
 )
 """The slowest first, so that the rest of a build can be judged by it."""
 
+S3_SERVER = Module("versitygw", {"versitygw": "github.com/versity/versitygw/cmd/versitygw"}, seconds=70, disk_gb=1.0)
+"""An S3 server that isn't slowed down by emulating the rest of AWS: only the bench of pushing a model needs it.
+
+Its numbers are estimated.
+"""
+
 EXECUTOR = "pulumi-language-python-exec"
 """Pulumi's program that runs a Python program: a file of its SDK's Go module, not something to build."""
 EXECUTOR_MODULE = "github.com/pulumi/pulumi/sdk/v3"

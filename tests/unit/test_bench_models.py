@@ -32,6 +32,6 @@ def test_the_page_has_both_programs_and_the_limits() -> None:
     assert "same 5.00 GB" in page
     assert "| `llm-serving models push` | 12.5 s (10, 30, 12.5), 400.0 MB/s |  |" in page
     assert "| rate of the push | 80 % of the other's | 90 % at least |" in page
-    assert "| processor time of the push | 5 s, and 21 s of the emulator |  |" in page
+    assert "| processor time of the push | 5 s, and 21 s of the server |  |" in page
     assert "| memory of the push, at most | 200 MiB | 300 MiB |" in page
     assert max(map(len, page.splitlines())) <= 120

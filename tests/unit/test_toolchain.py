@@ -17,7 +17,7 @@ from local import toolchain
 from local.errors import LocalError
 from local.processes import start_time
 from local.toolchain import build, custom_resources, packages, terraform
-from local.toolchain.tools import TOOLS, Fitting, Module, module_of
+from local.toolchain.tools import S3_SERVER, TOOLS, Fitting, Module, module_of
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ GREETS = 'package main\n\nimport "os"\n\nfunc main() { os.Stdout.WriteString("he
 
 
 def test_every_module_has_its_pins() -> None:
-    for module in TOOLS:
+    for module in (*TOOLS, S3_SERVER):
         assert (module.folder / "go.mod").is_file(), module.name
         assert (module.folder / "go.sum").is_file() or module.name == "pause", module.name
 
