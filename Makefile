@@ -66,7 +66,7 @@ format: ## Format the code
 dashboards: ## Draw every dashboard from the environment's Prometheus, as HTML and PNG
 	@$(LOCAL) dashboards
 
-bench: ## Measure checks, previews, start-up, memory, and pushing a model of 5 GB; writes bench/
+bench: ## Measure checks, previews, a hundred services, start-up, memory, and pushing a model; writes bench/
 	@$(LOCAL) bench
 
 verify-embedder: ## Compare the embedder's two backends over 200 sentences; the first time it installs PyTorch, 5 GB

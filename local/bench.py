@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.table import Table
 
-from local import bench_capacity, bench_models, bench_preview, machine, memory
+from local import bench_capacity, bench_models, bench_preview, bench_services, machine, memory
 from local.console import console
 from local.errors import LocalError
 from local.paths import ROOT
@@ -21,11 +21,12 @@ RESULTS = ROOT / "bench"
 
 
 def run() -> None:
-    """Measures the checks, a push, a preview, then the environment: a start, one with no change, and memory."""
+    """Measures the checks, a push, a preview, a hundred services, then the environment: starts, and memory."""
     bench_capacity.run()
     bench_models.run()
     _make("down")
     bench_preview.run()
+    bench_services.run()
     start = _timed("up")
     unchanged = _timed("up")
     ask = _timed("ask")

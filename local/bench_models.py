@@ -126,7 +126,7 @@ def summary(runs: Sequence[Run], size: int) -> dict[str, Any]:
 
 
 def rate_percent(ours: Sequence[Run], theirs: Sequence[Run]) -> int:
-    """The push's rate in percent of the other's: the median over the rounds, in each of which both met the same load."""
+    """The push's rate in percent of the other's: the median of the rounds, in each of which both met the same load."""
     return round(100 * statistics.median(b.seconds / a.seconds for a, b in zip(ours, theirs, strict=True)))
 
 
@@ -251,7 +251,11 @@ def _rows(results: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     return [
         ("`llm-serving models push`", spent(push), ""),
         ("`aws s3 cp --recursive`", spent(aws), ""),
-        ("rate of the push, median of the rounds", f"{results['rate_percent']} % of the other's", f"{LEAST_RATE} % at least"),
+        (
+            "rate of the push, median of the rounds",
+            f"{results['rate_percent']} % of the other's",
+            f"{LEAST_RATE} % at least",
+        ),
         ("processor time of the push", processor(push), ""),
         ("processor time of `aws s3 cp`", processor(aws), ""),
         ("memory of the push, at most", f"{push['memory_mib']} MiB", f"{MOST_MIB} MiB"),

@@ -26,6 +26,9 @@ from local.plan import Plan, plan, state_of
 PROGRAMS = ("pulumi", "pulumi-language-python-exec", "aws-bridge", "pulumi-resource-kubernetes")
 PLANNED = ("aws", "kubernetes")
 """The plugins that would reach a cloud or a cluster."""
+UNSAVED = {"PULUMI_SKIP_CHECKPOINTS": "true"}
+"""Has the engine write a state once, at the end. It else makes the whole state anew after each resource, in a preview,
+which throws it away, too: time that grows with the square of the resources."""
 
 
 def preview(stack: str) -> Plan:
@@ -119,7 +122,7 @@ def throw_away_cloud(stack_file: Mapping[str, Any]) -> Generator[dict[str, str]]
     try:
         os.environ.update(seeds.account(stack_file))
         cloud.start(bridge=False)
-        yield {**cloud.environment(), **plugins.install()}
+        yield {**cloud.environment(), **plugins.install(), **UNSAVED}
     finally:
         cloud.stop()
 
