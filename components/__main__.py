@@ -14,6 +14,7 @@ from llm_serving import (
     ModelBucket,
     Monitoring,
     Network,
+    NodeAutoscaling,
     SemanticCache,
 )
 
@@ -33,6 +34,7 @@ if __name__ == "__main__":
             ModelBucket,
             Monitoring,
             Network,
+            NodeAutoscaling,
             SemanticCache,
         ],
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from infra.problems import SettingsError
 from infra.settings import NAMESPACE, Settings
-from infra.settings.cluster import GpuPoolSettings, SystemPoolSettings
+from infra.settings.cluster import ClusterSettings, GpuPoolSettings, SystemPoolSettings
 from infra.settings.models import ModelSettings
 from llm_serving import taints
 from llm_serving.capacity import checks, cloud, model_config
@@ -34,8 +34,8 @@ def stack_of(settings: Settings, name: str, base: Path = ROOT) -> Stack:
         region=settings.aws.region,
         zones=tuple(settings.network.availability_zones),
         kubernetes_version=cluster.version,
-        system_pool=_pool(taints.SYSTEM_POOL, cluster.system_pool, gpu=False),
-        gpu_pools={pool: _pool(pool, values, gpu=True) for pool, values in cluster.gpu_pools.items()},
+        system_pool=_pool(taints.SYSTEM_POOL, cluster.system_pool, cluster, gpu=False),
+        gpu_pools={pool: _pool(pool, values, cluster, gpu=True) for pool, values in cluster.gpu_pools.items()},
         services={
             service.name: service for name, model in settings.models.items() for service in _services(name, model, base)
         },
@@ -53,7 +53,7 @@ def stack_of(settings: Settings, name: str, base: Path = ROOT) -> Stack:
     )
 
 
-def _pool(name: str, pool: SystemPoolSettings | GpuPoolSettings, *, gpu: bool) -> Pool:
+def _pool(name: str, pool: SystemPoolSettings | GpuPoolSettings, cluster: ClusterSettings, *, gpu: bool) -> Pool:
     return Pool(
         name=name,
         instance_types=tuple(pool.instance_types),
@@ -65,6 +65,7 @@ def _pool(name: str, pool: SystemPoolSettings | GpuPoolSettings, *, gpu: bool) -
         gpu=gpu,
         release_version=pool.release_version,
         capacity_type=pool.capacity_type,
+        autoscaled=cluster.node_autoscaler != "none" and pool.min_size < pool.max_size,
     )
 
 

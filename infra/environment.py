@@ -6,12 +6,11 @@ import pulumi
 import pulumi_aws as aws
 import pulumi_kubernetes as kubernetes
 
-from infra import providers
+from infra import arguments, providers
+from infra.arguments import KUBERNETES_NAMESPACE
 from infra.settings import Settings
-from infra.settings.cluster import GpuPoolSettings, SystemPoolSettings
-from infra.settings.gateway import UsagePlanSettings
 from infra.settings.images import ImageSettings
-from infra.settings.models import ModelSettings, ScalingSettings
+from infra.settings.models import ScalingSettings
 from llm_serving import (
     ApiGateway,
     ApiGatewayArgs,
@@ -27,23 +26,17 @@ from llm_serving import (
     LoggingArgs,
     ModelBucket,
     ModelBucketArgs,
-    ModelRouteArgs,
-    MonitoredModelArgs,
     Monitoring,
     MonitoringArgs,
     Network,
-    NodePoolArgs,
+    NodeAutoscaling,
     ScalingArgs,
     SemanticCache,
-    UsagePlanArgs,
     _node_groups,
     taints,
 )
-from llm_serving.inference_service import service_url
 from llm_serving.runtimes import RUNTIMES
 from llm_serving.versions import STABLE, service_name
-
-KUBERNETES_NAMESPACE = "llm-serving"
 
 
 class Environment:
@@ -64,6 +57,7 @@ class Environment:
         self._namespace = self._create_namespace()
         self._monitoring = self._create_monitoring()
         self._create_gpu_agents()
+        self._create_node_autoscaling()
         self._autoscaling = self._create_autoscaling()
         self._weighted: list[InferenceService] = []
         for name, model in settings.models.items():
@@ -127,8 +121,9 @@ class Environment:
                 "version": cluster.version,
                 "vpc_id": self._network.vpc_id,
                 "subnet_ids": self._network.private_subnet_ids,
-                "system_pool": _pool(cluster.system_pool),
-                "gpu_pools": {name: _pool(pool) for name, pool in cluster.gpu_pools.items()},
+                "system_pool": arguments.pool(cluster.system_pool),
+                "gpu_pools": {name: arguments.pool(pool) for name, pool in cluster.gpu_pools.items()},
+                "node_autoscaler": cluster.node_autoscaler != "none",
                 "service_cidr": cluster.service_cidr,
                 "public_access_cidrs": cluster.public_access_cidrs,
                 "access_entries": {
@@ -238,7 +233,7 @@ class Environment:
         args: MonitoringArgs = {
             "cluster_name": self._cluster.cluster_name,
             "models": {
-                service: _watched(name, service, version)
+                service: arguments.watched(name, service, version)
                 for name, model in self._settings.models.items()
                 for service, version in model.services(name).items()
             },
@@ -275,6 +270,15 @@ class Environment:
         # The operator's custom resources come with it.
         GpuAgents("gpu-agents", args, self._in_cluster_options(self._monitoring))
 
+    def _create_node_autoscaling(self) -> None:
+        if self._settings.cluster.installs_node_autoscaler:
+            # It has its own metrics scraped, by the Prometheus operator's custom resources.
+            NodeAutoscaling(
+                "node-autoscaling",
+                {"cluster_name": self._cluster.cluster_name},
+                self._in_cluster_options(self._monitoring),
+            )
+
     def _create_autoscaling(self) -> Autoscaling | None:
         if self._settings.autoscaling.operator == "existing":
             return None
@@ -293,7 +297,7 @@ class Environment:
                 "cluster_security_group_id": self._cluster.cluster_security_group_id,
                 "namespace": self._namespace.metadata.name.apply(str),
                 "image": self._image("llm-gateway", settings.images.llm_gateway),
-                "models": {name: _route(name, model) for name, model in settings.models.items()},
+                "models": {name: arguments.route(name, model) for name, model in settings.models.items()},
                 "cache_url": self._cache.url,
                 "cache_enabled": settings.cache.enabled,
                 "cache_ttl_seconds": settings.cache.ttl_seconds,
@@ -312,7 +316,7 @@ class Environment:
         args: ApiGatewayArgs = {
             "load_balancer_arn": self._gateway.load_balancer_arn,
             "load_balancer_dns_name": self._gateway.load_balancer_dns_name,
-            "usage_plans": {name: _plan(plan) for name, plan in api.usage_plans.items()},
+            "usage_plans": {name: arguments.plan(plan) for name, plan in api.usage_plans.items()},
             "response_transfer_mode": api.response_transfer_mode,
             "requests_per_second": api.requests_per_second,
             "burst": api.burst,
@@ -366,56 +370,3 @@ class Environment:
             repository_name=repository, image_tag=image.tag, opts=pulumi.InvokeOptions(provider=self._aws)
         )
         return pulumi.Output.concat(name, "@", found.image_digest)
-
-
-def _pool(pool: SystemPoolSettings | GpuPoolSettings) -> NodePoolArgs:
-    args: NodePoolArgs = {
-        "instance_types": pool.instance_types,
-        "min_size": pool.min_size,
-        "desired_size": pool.desired_size,
-        "max_size": pool.max_size,
-        "ami_type": pool.ami_type,
-        "disk_gb": pool.disk_gb,
-        "capacity_type": pool.capacity_type,
-    }
-    if pool.release_version:
-        args["release_version"] = pool.release_version
-    return args
-
-
-def _route(name: str, model: ModelSettings) -> ModelRouteArgs:
-    route: ModelRouteArgs = {"timeout_seconds": model.timeout_seconds}
-    if not model.versions:
-        route["url"] = service_url(name, KUBERNETES_NAMESPACE)
-        route["revision"] = model.revision
-        if model.least_replicas == 0:
-            route["hold"] = True
-        return route
-    route["versions"] = {
-        version: {
-            "url": service_url(service_name(name, version), KUBERNETES_NAMESPACE),
-            "revision": model.cache_partition(version),
-            "weight": own.weight,
-            "shadow": own.shadow,
-        }
-        for version, own in model.versions.items()
-    }
-    return route
-
-
-def _watched(name: str, service: str, version: ModelSettings) -> MonitoredModelArgs:
-    watched: MonitoredModelArgs = {"pool": version.pool, "runtime": version.runtime, "gpus": version.gpus}
-    if service != name:
-        watched["version_of"] = name
-    return watched
-
-
-def _plan(plan: UsagePlanSettings) -> UsagePlanArgs:
-    args: UsagePlanArgs = {
-        "keys": plan.keys,
-        "requests_per_second": plan.requests_per_second,
-        "burst": plan.burst,
-    }
-    if plan.requests_per_day is not None:
-        args["requests_per_day"] = plan.requests_per_day
-    return args

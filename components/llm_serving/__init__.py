@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from llm_serving.model_bucket import ModelBucket, ModelBucketArgs
     from llm_serving.monitoring import MonitoredModelArgs, Monitoring, MonitoringArgs
     from llm_serving.network import ExistingNetworkArgs, Network, NetworkArgs
+    from llm_serving.node_autoscaling import NodeAutoscaling, NodeAutoscalingArgs
     from llm_serving.semantic_cache import SemanticCache, SemanticCacheArgs
 
 __all__ = [
@@ -49,6 +50,8 @@ __all__ = [
     "MonitoringArgs",
     "Network",
     "NetworkArgs",
+    "NodeAutoscaling",
+    "NodeAutoscalingArgs",
     "NodePoolArgs",
     "OpenSearchArgs",
     "ScalingArgs",
@@ -85,6 +88,8 @@ _HOMES = {
     "MonitoringArgs": "monitoring",
     "Network": "network",
     "NetworkArgs": "network",
+    "NodeAutoscaling": "node_autoscaling",
+    "NodeAutoscalingArgs": "node_autoscaling",
     "NodePoolArgs": "cluster",
     "OpenSearchArgs": "logging",
     "ScalingArgs": "inference_service",

@@ -21,14 +21,14 @@ MANAGED_ADDONS = ("vpc-cni", "kube-proxy", "coredns", "eks-pod-identity-agent", 
 
 
 class NodePoolArgs(TypedDict):
-    """One node group. Its size is owned by the program: `desired_size` is what an update sets."""
+    """One node group. `desired_size` is what an update sets; where a node autoscaler does, only where it begins."""
 
     instance_types: Sequence[str]
     """Instance types, most wanted first; more than one only helps spot capacity."""
     min_size: int
     """Fewest nodes."""
     desired_size: int
-    """Nodes to have now, within `min_size` and `max_size`."""
+    """Nodes to have now, within `min_size` and `max_size`; with `node_autoscaler`, to have at first."""
     max_size: int
     """Most nodes."""
     ami_type: NotRequired[str]
@@ -67,6 +67,9 @@ class GpuClusterArgs(TypedDict):
     """Nodes without GPUs for cluster services and the gateway."""
     gpu_pools: NotRequired[Mapping[str, NodePoolArgs]]
     """GPU node groups by pool name. Default: none."""
+    node_autoscaler: NotRequired[bool]
+    """Whether a node autoscaler sets the size of every group whose `min_size` is below its `max_size`. An update then
+    leaves that size alone. Default: false, every update sets `desired_size`."""
     service_cidr: NotRequired[str]
     """Range of the cluster's service addresses; must not overlap the VPC. Default: 172.20.0.0/16."""
     public_access_cidrs: NotRequired[Sequence[str]]
@@ -248,12 +251,17 @@ class GpuCluster(pulumi.ComponentResource):
                 "desired_size": int(args["desired_size"]),
                 "max_size": int(args["max_size"]),
             },
+            ignore_scaling_changes=self._autoscaled(args) or None,
             launch_template={"id": template.id, "version": template.latest_version.apply(str)},
             labels=_node_groups.labels(pool, gpu=gpu),
             taints=[taints.gpu_node_group_taint()] if gpu else None,
             # The role keeps its policies for as long as its nodes run.
             opts=pulumi.ResourceOptions(parent=self, depends_on=list(attachments)),
         )
+
+    def _autoscaled(self, pool: NodePoolArgs) -> bool:
+        """Return whether an autoscaler owns the pool's size: one that can't change stays the program's."""
+        return self._args.get("node_autoscaler", False) and int(pool["min_size"]) < int(pool["max_size"])
 
     def _addons(self, system: eks.ManagedNodeGroup) -> list[aws.eks.Addon]:
         """Create the add-ons that run on nodes; eks.Cluster brings those that nodes need, the CNI and kube-proxy."""

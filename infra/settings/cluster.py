@@ -18,7 +18,7 @@ class PoolSettings(Section):
     min_size: Annotated[int, Field(ge=0, le=450)]
     """Fewest nodes."""
     desired_size: Annotated[int, Field(ge=0, le=450)]
-    """Nodes to have now."""
+    """Nodes to have now. Where `nodeAutoscaler` is not none and minSize is below maxSize: to have at first."""
     max_size: Annotated[int, Field(ge=1, le=450)]
     """Most nodes. 450 is the EKS quota of a node group."""
     capacity_type: Literal["ON_DEMAND", "SPOT"] = "ON_DEMAND"
@@ -110,6 +110,15 @@ class ClusterSettings(Section):
     """The node group without GPUs, named system."""
     gpu_pools: dict[str, GpuPoolSettings] = Field(default_factory=dict[str, GpuPoolSettings])
     """Node groups with GPUs by name."""
+    node_autoscaler: Literal["install", "existing", "none"] = "install"
+    """Who sets the sizes of node groups whose minSize is below their maxSize. `install` brings the cluster autoscaler
+    by its chart; `existing` leaves them to the one that the cluster has; with `none` an update sets desiredSize."""
+
+    @property
+    def installs_node_autoscaler(self) -> bool:
+        """Whether the cluster autoscaler is to be installed: there must be a group that can change."""
+        pools = (self.system_pool, *self.gpu_pools.values())
+        return self.node_autoscaler == "install" and any(pool.min_size < pool.max_size for pool in pools)
 
     def problems(self) -> Iterator[str]:
         """Check names and the service range."""

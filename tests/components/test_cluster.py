@@ -122,6 +122,14 @@ def test_public_access_and_access_entries() -> None:
     }
 
 
+@pytest.mark.parametrize(("autoscaler", "least", "ignored"), [(True, 0, True), (True, 4, None), (False, 0, None)])
+def test_who_owns_a_groups_size(autoscaler: bool, least: int, ignored: bool | None) -> None:
+    """A size that an autoscaler has set outlives an update; one that can't change stays the program's."""
+    pool: NodePoolArgs = {**GPU, "min_size": least, "desired_size": 4}
+    made = cluster(gpu_pools={"l4": pool}, node_autoscaler=autoscaler)
+    assert made.inputs("eks:index:ManagedNodeGroup", "k-l4").get("ignoreScalingChanges") is ignored
+
+
 def test_gpu_node_group() -> None:
     made = cluster()
     inputs = made.inputs("eks:index:ManagedNodeGroup", "k-l4")

@@ -82,6 +82,7 @@ def test_required_inputs_are_few() -> None:
         "ModelBucket": [],
         "Monitoring": ["clusterName", "models", "pools"],
         "Network": [],
+        "NodeAutoscaling": ["clusterName"],
         "SemanticCache": ["clientSecurityGroupId", "nodeType", "subnetIds", "vpcId"],
     }
 

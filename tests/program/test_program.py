@@ -90,6 +90,7 @@ def test_stacks_have_one_shape() -> None:
         "kubernetes:helm.sh/v3:Release",
         # KEDA comes from its chart where a model is autoscaled, or is there already.
         "llm-serving:index:Autoscaling",
+        "llm-serving:index:NodeAutoscaling",
         "kubernetes:networking.k8s.io/v1:NetworkPolicy",
         "kubernetes:storage.k8s.io/v1:StorageClass",
         "kubernetes:core/v1:ServiceAccount",

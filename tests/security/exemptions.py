@@ -42,6 +42,12 @@ AWS: Sequence[Exemption] = (
               reason="The streams of one log group: AWS names them."),
     Exemption("AWS IAM.1, IAM.21", POLICY, "logging-pods", detail="Resource *:[*]",
               reason="The streams of three log groups: Fluent Bit names them by node and pod."),
+    Exemption("AWS IAM.1, IAM.21", POLICY, "node-autoscaling-resize", detail="Resource [*]",
+              reason="It only describes groups, launch templates and instance types: AWS knows no resource for these."),
+    Exemption("AWS IAM.1, IAM.21", POLICY, "node-autoscaling-resize", detail="Resource *autoScalingGroup:[*]*",
+              reason="AWS names the groups; the condition asks for the tag that EKS gives those of this cluster."),
+    Exemption("AWS IAM.1, IAM.21", POLICY, "node-autoscaling-resize", detail="Resource *:nodegroup/*",
+              reason="All node groups of one cluster."),
     *(
         Exemption("own I2", ATTACHMENT, f"cluster-node-{policy}", reason=reason)
         for policy, reason in (
@@ -62,6 +68,7 @@ AWS: Sequence[Exemption] = (
             ("*-pods", BY_ASSOCIATION),
             ("monitoring-alertmanager", BY_ASSOCIATION),
             ("cluster-disks", BY_ASSOCIATION),
+            ("node-autoscaling-role", BY_ASSOCIATION),
         )
     ),
     Exemption("AWS S3.9", f"{S3}:Bucket", "models-access-logs", reason="A log of the log would log itself for ever."),
@@ -106,6 +113,9 @@ AWS: Sequence[Exemption] = (
             ("egress to anywhere on 443", "KEDA calls the API server, whose addresses are AWS's own and change."),
         )
     ),
+    Exemption("own K5", "kubernetes:networking.k8s.io/v1:NetworkPolicy", "node-autoscaling-traffic",
+              detail="egress to anywhere on 443",
+              reason="It calls the API server and AWS, whose addresses are AWS's own and change."),
     Exemption("PSS; CIS 4.2", "kubernetes:core/v1:Namespace", "gpu-agents-namespace",
               reason="NVIDIA's device plugin and exporter work on the node itself, hence a namespace of their own."),
 )  # fmt: skip

@@ -196,17 +196,22 @@ NOTHING_TO_SECURE: Mapping[str, str] = {
 PROGRAM_RULES: Mapping[str, Sequence[Rule]] = {
     "kubernetes:core/v1:Namespace": (
         Rule("PSS; CIS 4.2", "The restricted profile is enforced", "`environment._create_namespace`", restricted),
-        Rule("CIS 4.3.2", "A pod that no policy names is isolated", "`_keda.network_policy`", default_deny),
+        Rule("CIS 4.3.2", "A pod that no policy names is isolated", "`network_policy`", default_deny),
     ),
     "kubernetes:networking.k8s.io/v1:NetworkPolicy": (
-        Rule("own K5", "Names its peers and ports", "`_keda.network_policy`", narrow_peers),
+        Rule("own K5", "Names its peers and ports", "`network_policy`", narrow_peers),
     ),
     "kubernetes:storage.k8s.io/v1:StorageClass": (
         Rule("AWS EC2.3", "Disks are encrypted", "`Monitoring._storage_class`", equals("parameters.encrypted", "true")),
     ),
     "kubernetes:helm.sh/v3:Release": (
-        Rule("own K7", "An exact version of somebody else's chart", "`Monitoring`, `Autoscaling`", present("version")),
-        Rule("own S3", "No secret in Helm values", "`Monitoring`, `Autoscaling`", no_secret_value),
+        Rule(
+            "own K7",
+            "An exact version of somebody else's chart",
+            "`Monitoring`, `Autoscaling`, `NodeAutoscaling`",
+            present("version"),
+        ),
+        Rule("own S3", "No secret in Helm values", "`Monitoring`, `Autoscaling`, `NodeAutoscaling`", no_secret_value),
     ),
     "kubernetes:helm.sh/v4:Chart": (Rule("own S3", "No secret in Helm values", "`_values`", no_secret_value),),
 }

@@ -23,6 +23,7 @@ FLOW_LOGS = f"{ARN}:loggroup/network-flow-logs"
 PODS_LOGS = f"{ARN}:loggroup/logging-application"
 VOLUME = f"arn:aws:ec2:{REGION}:{ACCOUNT}:volume/vol-1"
 ALERTS = f"{ARN}:topic/monitoring-alerts"
+NODE_GROUPS = f"arn:test:eks:{REGION}:{ACCOUNT}:nodegroup"
 CONTROL_PLANE = f"{ARN}:loggroup/cluster-control-plane"
 
 ALLOWED: dict[str, list[tuple[str, str]]] = {
@@ -39,6 +40,10 @@ ALLOWED: dict[str, list[tuple[str, str]]] = {
     "api-logs": [("logs:PutLogEvents", "*")],
     "cluster-disks": [("ec2:DescribeVolumes", "*"), ("ec2:AttachVolume", VOLUME)],
     "monitoring-alertmanager": [("sns:Publish", ALERTS)],
+    "node-autoscaling-role": [
+        ("autoscaling:DescribeAutoScalingGroups", "*"),
+        ("eks:DescribeNodegroup", f"{NODE_GROUPS}/llm-serving-prod/cluster-l4/1"),
+    ],
     "logging-pods": [("logs:PutLogEvents", f"{PODS_LOGS}:log-stream:node-1")],
     "qwen2-5-7b-instruct-pods": [("s3:GetObject", QWEN)],
     "llama-3-3-70b-instruct-pods": [("s3:GetObject", LLAMA)],
@@ -72,6 +77,11 @@ NOT_THIS_ONE = {
     "cluster-disks": [("ec2:DeleteVolume", VOLUME), ("ec2:CreateVolume", VOLUME), ("s3:GetObject", QWEN)],
     "logging-pods": [("logs:PutLogEvents", f"{CONTROL_PLANE}:log-stream:audit"), ("logs:GetLogEvents", PODS_LOGS)],
     "monitoring-alertmanager": [("sns:Publish", f"{ALERTS}-2"), ("sns:Subscribe", ALERTS), ("sns:DeleteTopic", ALERTS)],
+    "node-autoscaling-role": [
+        ("eks:DescribeNodegroup", f"{NODE_GROUPS}/another/cluster-l4/1"),
+        ("autoscaling:DeleteAutoScalingGroup", "*"),
+        ("autoscaling:SetDesiredCapacity", "*"),
+    ],
     "api-logs": [("s3:GetObject", QWEN), ("logs:PutRetentionPolicy", "*")],
     "qwen2-5-7b-instruct-pods": [("s3:GetObject", LLAMA), ("s3:GetObject", BUCKET), ("logs:PutLogEvents", "*")],
     "llama-3-3-70b-instruct-pods": [("s3:GetObject", QWEN), ("s3:GetObjectVersion", LLAMA)],

@@ -21,7 +21,9 @@ TOO_SMALL = Check("POOL_TOO_SMALL", "error", "All pods of a pool need more nodes
 MAXIMUM = Check(
     "SCALING_MAX_REPLICAS", "error", "An autoscaled model may have more pods than the nodes of its pool can hold."
 )
-NODES_NOW = Check("POOL_NODES_NOW", "warning", "All pods of a pool need more nodes than it has now.")
+NODES_NOW = Check(
+    "POOL_NODES_NOW", "warning", "All pods of a pool need more nodes than it has now, and no autoscaler adds any."
+)
 UNUSED = Check("POOL_UNUSED", "warning", "A pool keeps GPU nodes that no model uses.")
 ROLLOUT = Check(
     "ROLLOUT_ONE_REPLICA", "warning", "The only replica of a model stops in every rollout and node upgrade.", ("F28",)
@@ -134,13 +136,13 @@ def _pods(pool: Pool, setting: str, services: Sequence[Service], known: Sequence
             f" nearest valid value: {needed}",
             (str(needed),),
         )
-    elif needed > pool.desired_size:
+    elif needed > pool.desired_size and not pool.autoscaled:
         yield Finding(
             NODES_NOW.code,
             NODES_NOW.severity,
             f"{setting}.desiredSize",
             f"{pool.desired_size} nodes of {smallest.name} don't hold {pods}: {needed} are needed, and pods wait until"
-            f" an autoscaler of yours adds them; nearest valid value: {needed}",
+            f" somebody adds them; nearest valid value: {needed}",
             (str(needed),),
         )
     if needed <= pool.max_size:

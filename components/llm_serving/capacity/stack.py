@@ -14,6 +14,7 @@ class Pool:
     instance_types: tuple[str, ...]
     min_size: int
     desired_size: int
+    """Nodes that an update sets; where it grows by itself, only what it begins with."""
     max_size: int
     ami_type: str
     disk_gb: int
@@ -22,6 +23,8 @@ class Pool:
     release_version: str | None = None
     """Pinned EKS AMI release; None for the newest."""
     capacity_type: str = "ON_DEMAND"
+    autoscaled: bool = False
+    """Whether a node autoscaler sets its size, between `min_size` and `max_size`."""
 
 
 @dataclass(frozen=True, slots=True)
