@@ -8,9 +8,11 @@ from llm_serving.inference_service import service_url
 from llm_serving.versions import service_name
 
 KUBERNETES_NAMESPACE = "llm-serving"
+"""Where models and the gateway run."""
 
 
 def pool(pool: SystemPoolSettings | GpuPoolSettings) -> NodePoolArgs:
+    """Return what a node group is made with."""
     args: NodePoolArgs = {
         "instance_types": pool.instance_types,
         "min_size": pool.min_size,
@@ -26,6 +28,7 @@ def pool(pool: SystemPoolSettings | GpuPoolSettings) -> NodePoolArgs:
 
 
 def route(name: str, model: ModelSettings) -> ModelRouteArgs:
+    """Return where the gateway sends requests for a model."""
     route: ModelRouteArgs = {"timeout_seconds": model.timeout_seconds}
     if not model.versions:
         route["url"] = service_url(name, KUBERNETES_NAMESPACE)
@@ -46,13 +49,15 @@ def route(name: str, model: ModelSettings) -> ModelRouteArgs:
 
 
 def watched(name: str, service: str, version: ModelSettings) -> MonitoredModelArgs:
+    """Return what monitoring has to know of the service of a version."""
     watched: MonitoredModelArgs = {"pool": version.pool, "runtime": version.runtime, "gpus": version.gpus}
     if service != name:
         watched["version_of"] = name
     return watched
 
 
-def plan(plan: UsagePlanSettings) -> UsagePlanArgs:
+def usage_plan(plan: UsagePlanSettings) -> UsagePlanArgs:
+    """Return what a usage plan is made with."""
     args: UsagePlanArgs = {
         "keys": plan.keys,
         "requests_per_second": plan.requests_per_second,

@@ -316,7 +316,7 @@ class Environment:
         args: ApiGatewayArgs = {
             "load_balancer_arn": self._gateway.load_balancer_arn,
             "load_balancer_dns_name": self._gateway.load_balancer_dns_name,
-            "usage_plans": {name: arguments.plan(plan) for name, plan in api.usage_plans.items()},
+            "usage_plans": {name: arguments.usage_plan(plan) for name, plan in api.usage_plans.items()},
             "response_transfer_mode": api.response_transfer_mode,
             "requests_per_second": api.requests_per_second,
             "burst": api.burst,

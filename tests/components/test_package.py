@@ -37,7 +37,7 @@ def test_exports() -> None:
 def test_plugin_serves_every_component() -> None:
     main = (COMPONENTS / "__main__.py").read_text()
     for component in components():
-        assert main.count(component.__name__) == 2, component
+        assert len(re.findall(rf"\b{component.__name__}\b", main)) == 2, component
     assert sorted(schema()["resources"]) == sorted(f"llm-serving:index:{each.__name__}" for each in components())
 
 

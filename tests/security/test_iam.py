@@ -23,7 +23,7 @@ FLOW_LOGS = f"{ARN}:loggroup/network-flow-logs"
 PODS_LOGS = f"{ARN}:loggroup/logging-application"
 VOLUME = f"arn:aws:ec2:{REGION}:{ACCOUNT}:volume/vol-1"
 ALERTS = f"{ARN}:topic/monitoring-alerts"
-NODE_GROUPS = f"arn:test:eks:{REGION}:{ACCOUNT}:nodegroup"
+NODE_GROUPS = f"arn:aws:eks:{REGION}:{ACCOUNT}:nodegroup"
 CONTROL_PLANE = f"{ARN}:loggroup/cluster-control-plane"
 
 ALLOWED: dict[str, list[tuple[str, str]]] = {

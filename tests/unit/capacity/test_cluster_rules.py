@@ -62,7 +62,7 @@ BROKEN: list[tuple[Stack, str, str]] = [
       " nearest valid value: 5 [POOL_TOO_SMALL]")),
     (with_service(replicas=3), "warning",
      ("cluster.gpuPools.l4.desiredSize: 2 nodes of g6.2xlarge don't hold 3 of chat: 3 are needed, and pods wait until"
-      " an autoscaler of yours adds them; nearest valid value: 3 [POOL_NODES_NOW]")),
+      " somebody adds them; nearest valid value: 3 [POOL_NODES_NOW]")),
     (with_service(max_replicas=9), "error",
      ("models.chat.autoscaling.maxReplicas: 9 is more than the 4 that 4 nodes of g6.2xlarge hold, the most of"
       " cluster.gpuPools.l4.maxSize; nearest valid value: 4 [SCALING_MAX_REPLICAS]")),
