@@ -75,8 +75,9 @@ def network_policy(monitoring_namespace: str) -> dict[str, Any]:
 def resize_policy(partition: str, region: str, account: str, cluster: str) -> str:
     """Return the policy that resizes the groups that EKS has tagged as one cluster's, and reads what they are made of.
 
-    After cluster-autoscaler/cloudprovider/aws/README.md of release 1.36, less what only launch configurations,
-    instance requirements and nothing in its code ask for. AWS knows no resource for the calls on `*`; a group at zero is read from EKS.
+    After cluster-autoscaler/cloudprovider/aws/README.md of release 1.36, less what only launch configurations and
+    instance requirements call, and what its code never calls. AWS knows no resource for the calls on `*`; what a group
+    at zero would be is read from EKS.
     """
     here = f"{region}:{account}"
     return _iam.document(

@@ -17,6 +17,7 @@ from tests.environment_harness import (
     apply,
     census,
     changed,
+    committed_again,
     items,
     kubectl,
     leftovers,
@@ -163,13 +164,15 @@ def _model_pods() -> list[str]:
 def test_node_group_grows_and_shrinks_with_its_settings() -> None:
     before = pool_nodes("l4")
     size = len(before)
-    apply({"cluster": {"gpuPools": {"l4": {"minSize": size + 1, "desiredSize": size + 1}}}})
+    # As many at least as at most: the program owns the size, and not the autoscaler.
+    fixed = dict.fromkeys(("minSize", "desiredSize", "maxSize"), size + 1)
+    apply({"cluster": {"gpuPools": {"l4": fixed}}})
     assert changed() == {
         "aws:eks/nodeGroup:NodeGroup::cluster-l4": "update",
         "eks:index:ManagedNodeGroup::cluster-l4": "update",
     }
     wait("one node more", lambda: len(pool_nodes("l4")) == size + 1, seconds=90)
-    apply({})
+    committed_again()  # the size is the autoscaler's again
     wait("one node less", lambda: len(items("nodes", "-l", "llm-serving/pool=l4")) == size, seconds=120)
     wait("its processes are gone", lambda: len(node.specs()) == len(items("nodes")))
 

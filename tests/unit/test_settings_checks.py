@@ -160,3 +160,14 @@ def test_the_account_of_the_stack_is_asked(log: Log, monkeypatch: pytest.MonkeyP
         "CLOUD_QUOTA_UNCHECKED]",
         "CLOUD_OFFERING_UNCHECKED]",
     ]
+
+
+@pytest.mark.parametrize(
+    ("autoscaler", "least", "autoscaled"),
+    [("install", 0, True), ("existing", 0, True), ("none", 0, False), ("install", 3, False)],
+)
+def test_who_sets_a_pools_size(autoscaler: str, least: int, autoscaled: bool) -> None:
+    known = loaded(values())
+    pool = known.cluster.gpu_pools["l4"].model_copy(update={"min_size": least})
+    cluster = known.cluster.model_copy(update={"node_autoscaler": autoscaler, "gpu_pools": {"l4": pool}})
+    assert stack(known.model_copy(update={"cluster": cluster})).gpu_pools["l4"].autoscaled is autoscaled

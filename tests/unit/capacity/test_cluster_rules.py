@@ -263,3 +263,9 @@ def test_the_nearest_valid_value_is_valid(stack: Stack, code: str, mend: Callabl
     (finding,) = [each for each in found(stack) if each.code == code]
     assert f": {finding.alternatives[0]}" in finding.message
     assert found(mend(stack, finding.alternatives[0])) == []
+
+
+def test_a_pool_that_grows_by_itself_may_begin_with_fewer_nodes() -> None:
+    stack = with_service(replicas=3)
+    assert "POOL_NODES_NOW" in {each.code for each in found(stack)}
+    assert "POOL_NODES_NOW" not in {each.code for each in found(_pool_of(stack, autoscaled=True))}
