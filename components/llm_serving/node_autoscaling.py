@@ -80,7 +80,7 @@ class NodeAutoscaling(pulumi.ComponentResource):
         child = pulumi.ResourceOptions(parent=self)
         lookup = pulumi.InvokeOptions(parent=self)
         role = aws.iam.Role(
-            f"{name}-role",
+            f"{name}-pods",
             description="Cluster autoscaler, to resize the node groups of one cluster",
             assume_role_policy=_iam.pod_identity_trust(),
             opts=child,

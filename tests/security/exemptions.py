@@ -68,7 +68,6 @@ AWS: Sequence[Exemption] = (
             ("*-pods", BY_ASSOCIATION),
             ("monitoring-alertmanager", BY_ASSOCIATION),
             ("cluster-disks", BY_ASSOCIATION),
-            ("node-autoscaling-role", BY_ASSOCIATION),
         )
     ),
     Exemption("AWS S3.9", f"{S3}:Bucket", "models-access-logs", reason="A log of the log would log itself for ever."),

@@ -40,7 +40,7 @@ ALLOWED: dict[str, list[tuple[str, str]]] = {
     "api-logs": [("logs:PutLogEvents", "*")],
     "cluster-disks": [("ec2:DescribeVolumes", "*"), ("ec2:AttachVolume", VOLUME)],
     "monitoring-alertmanager": [("sns:Publish", ALERTS)],
-    "node-autoscaling-role": [
+    "node-autoscaling-pods": [
         ("autoscaling:DescribeAutoScalingGroups", "*"),
         ("eks:DescribeNodegroup", f"{NODE_GROUPS}/llm-serving-prod/cluster-l4/1"),
     ],
@@ -77,7 +77,7 @@ NOT_THIS_ONE = {
     "cluster-disks": [("ec2:DeleteVolume", VOLUME), ("ec2:CreateVolume", VOLUME), ("s3:GetObject", QWEN)],
     "logging-pods": [("logs:PutLogEvents", f"{CONTROL_PLANE}:log-stream:audit"), ("logs:GetLogEvents", PODS_LOGS)],
     "monitoring-alertmanager": [("sns:Publish", f"{ALERTS}-2"), ("sns:Subscribe", ALERTS), ("sns:DeleteTopic", ALERTS)],
-    "node-autoscaling-role": [
+    "node-autoscaling-pods": [
         ("eks:DescribeNodegroup", f"{NODE_GROUPS}/another/cluster-l4/1"),
         ("autoscaling:DeleteAutoScalingGroup", "*"),
         ("autoscaling:SetDesiredCapacity", "*"),
