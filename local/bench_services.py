@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,7 @@ PROGRAMS = (
 )
 PROGRAM = """\
 import json
+from functools import partial
 from pathlib import Path
 
 import pulumi
@@ -199,7 +201,7 @@ def placed(api: Api, manifests: list[Json]) -> dict[str, Any]:
     wanted = sum(item["spec"]["replicas"] for item in manifests if item["kind"] == "Deployment")
     api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        list(pool.map(lambda node: api.create("/api/v1/nodes", node), nodes))
+        list(pool.map(partial(api.create, "/api/v1/nodes"), nodes))
         _wait("the nodes are ready", lambda: sum(map(usable, api.list("/api/v1/nodes"))) == len(nodes))
         begun = time.monotonic()
         list(pool.map(api.apply, manifests))

@@ -124,7 +124,7 @@ def _pods(pool: Pool, setting: str, services: Sequence[Service], known: Sequence
         if not problems and service.gpus <= node.gpus:
             fitting.append(service)
     needed = nodes.nodes_needed(node, [pod(service) for service in fitting for _ in range(service.replicas)])
-    if not fitting:
+    if needed is None or not fitting:
         return
     pods = ", ".join(f"{service.replicas} of {service.name}" for service in fitting)
     if needed > pool.max_size:
