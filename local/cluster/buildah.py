@@ -128,13 +128,14 @@ def build(
     contexts: Mapping[str, Path],
     ignore: Path,
     target: str = "",
+    file: str = "Dockerfile",
 ) -> None:
-    """Builds the Dockerfile in a folder, with this machine's certificates and package index but without keeping them.
+    """Builds a folder's Dockerfile, `file`, with this machine's certificates and package index, and keeps neither.
 
     `contexts` are folders that the Dockerfile may copy from by name, `target` is the stage to stop at. Raises
     LocalError with the failing step.
     """
-    dockerfile = context / "Dockerfile"
+    dockerfile = context / file
     # Only Docker's own format has health checks.
     image_format = "docker" if "HEALTHCHECK" in dockerfile.read_text() else "oci"
     with _package_index() as pip:

@@ -61,6 +61,8 @@ class Recipe:
     """Programs of the toolchain that the Dockerfile copies from the build context `programs`."""
     target: str = ""
     """The stage of the Dockerfile that the image is; the last one where it is empty."""
+    file: str = "Dockerfile"
+    """The Dockerfile's name in `context`."""
 
     @property
     def path(self) -> str:
@@ -115,6 +117,7 @@ RECIPES = (
         programs=("keda-adapter",),
     ),
     Recipe("llm-gateway", ECR_HOST, "llm-gateway", LOCAL_TAG, ROOT / "images/llm-gateway"),
+    Recipe("embedder", ECR_HOST, "embedder", LOCAL_TAG, ROOT / "images/embedder", file="Dockerfile.cpu"),
     Recipe("model-loader", ECR_HOST, "model-loader", LOCAL_TAG, ROOT / "images/model-loader"),
     Recipe("dcgm-exporter", ECR_HOST, "dcgm-exporter", LOCAL_TAG, ROOT / "local/images/dcgm-exporter"),
     Recipe("tgi", ECR_HOST, "tgi", TGI_TAG, _RUNTIME, target="tgi"),
@@ -180,7 +183,7 @@ def build_all(
 def content_key(recipe: Recipe) -> str:
     """A hash of everything that goes into an image: its build context, its programs, its base, which stage it is."""
     digest = hashlib.sha256(_FORMAT.encode())
-    for path in sorted(_context_files(recipe.context)):
+    for path in sorted(_context_files(recipe)):
         executable = path.stat().st_mode & 0o111 != 0
         _add(digest, f"{path.relative_to(recipe.context)} {executable}".encode(), path.read_bytes())
     for name in recipe.programs:
@@ -189,6 +192,8 @@ def content_key(recipe: Recipe) -> str:
         _add(digest, *base_image.key_parts())
     if recipe.target:
         _add(digest, b"target", recipe.target.encode())
+    if recipe.file != "Dockerfile":
+        _add(digest, b"file", recipe.file.encode())
     return digest.hexdigest()
 
 
@@ -204,9 +209,10 @@ def _file_digest(path: Path) -> bytes:
         return hashlib.file_digest(file, "sha256").digest()
 
 
-def _context_files(context: Path) -> Generator[Path]:
-    if not (context / "Dockerfile").exists():
-        raise LocalError(f"{context} has no Dockerfile", "get the file back: git checkout -- " + str(context))
+def _context_files(recipe: Recipe) -> Generator[Path]:
+    context = recipe.context
+    if not (context / recipe.file).exists():
+        raise LocalError(f"{context} has no {recipe.file}", "get the file back: git checkout -- " + str(context))
     for path in context.rglob("*"):
         if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".pyc":
             yield path
@@ -251,6 +257,7 @@ def _build(
             contexts=contexts,
             ignore=_IGNORE,
             target=recipe.target,
+            file=recipe.file,
         )
         digest = buildah.push(tag, f"{registry.address(registry_host)}/{recipe.path}:{recipe.tag}", name=recipe.name)
     manifest, media_type = repositories.manifest(recipe.path, digest)

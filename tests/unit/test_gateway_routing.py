@@ -148,7 +148,7 @@ async def test_a_body_that_does_not_arrive_is_408() -> None:
         ("GET", CHAT, 405, "method_not_allowed", "POST"),
         ("POST", "/v1/models", 405, "method_not_allowed", "GET"),
         ("GET", "/", 404, "not_found", None),
-        ("POST", "/v1/embeddings", 404, "not_found", None),
+        ("POST", "/v1/moderations", 404, "not_found", None),
     ],
 )
 async def test_what_is_not_served_is_refused_in_the_same_shape(

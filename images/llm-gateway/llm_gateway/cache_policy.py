@@ -42,6 +42,8 @@ def bypass_reason(inference: Inference, headers: Mapping[str, str], config: Cach
             return _tgi_reason(inference.fields, config)
         case Endpoint.GENERATE_STREAM:
             return "endpoint"  # TGI's token events cannot be made again from an answer's text
+        case Endpoint.EMBEDDINGS:
+            return "endpoint"  # the cache keeps texts
 
 
 def wants_fresh(headers: Mapping[str, str]) -> bool:

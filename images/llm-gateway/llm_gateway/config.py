@@ -2,7 +2,7 @@
 
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 import yaml
@@ -59,6 +59,8 @@ class Version(_Section):
 class ModelRoute(_Section):
     """Where a model is served: at one address, or by versions that share its requests."""
 
+    kind: Literal["generation", "embedding"] = "generation"
+    """What it answers with: text, or the vectors of `/v1/embeddings`."""
     url: BaseUrl | None = None
     """Base URL of its inference service, where it has no versions."""
     timeout_seconds: float = Field(default=120, gt=0, le=3600)

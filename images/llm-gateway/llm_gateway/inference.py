@@ -1,12 +1,13 @@
 """A request for inference: what the gateway must know of it, checked; the rest is the model service's to judge."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, cast
 
 import orjson
 
+from llm_gateway.config import ModelRoute
 from llm_gateway.errors import ApiError
 from llm_gateway.json_fields import as_object
 
@@ -18,6 +19,7 @@ class Endpoint(StrEnum):
 
     CHAT = "/v1/chat/completions"
     COMPLETION = "/v1/completions"
+    EMBEDDINGS = "/v1/embeddings"
     GENERATE = "/generate"
     GENERATE_STREAM = "/generate_stream"
 
@@ -37,23 +39,31 @@ class Inference:
     stream: bool
 
 
-def parse(endpoint: Endpoint, body: bytes, header_model: str | None, models: Iterable[str]) -> Inference:
+def parse(
+    endpoint: Endpoint, body: bytes, header_model: str | None, models: Mapping[str, ModelRoute]
+) -> Inference:
     """Checks a request; raises ApiError with what the caller must change. A model may be named with its version.
 
-    `header_model` is the `x-model` header, which names the model for TGI's own endpoints; `models` are the known names.
+    `header_model` is the `x-model` header, which names the model for TGI's own endpoints.
     """
     fields = _object(body)
-    names = sorted(models)
+    kind = "embedding" if endpoint is Endpoint.EMBEDDINGS else "generation"
+    names = sorted(name for name, route in models.items() if route.kind == kind)
     match endpoint:
         case Endpoint.CHAT | Endpoint.COMPLETION:
             _check_openai(endpoint, fields)
             model = fields.get("model")
             stream = bool(fields.get("stream"))
+        case Endpoint.EMBEDDINGS:
+            # What an input may be is the embedding service's to judge.
+            model, stream = fields.get("model"), False
         case Endpoint.GENERATE | Endpoint.GENERATE_STREAM:
             _check_tgi(fields)
             model = header_model or (names[0] if len(names) == 1 else None)
             stream = endpoint is Endpoint.GENERATE_STREAM
     name, separator, version = model.partition("@") if isinstance(model, str) else ("", "", "")
+    if name in models and name not in names:
+        raise ApiError(400, _other_endpoint(name, models[name]), code="wrong_endpoint", param="model")
     known = _known(name, names, endpoint)
     if separator and "model" in fields:
         fields["model"] = known
@@ -91,10 +101,18 @@ def _check_tgi(fields: dict[str, Any]) -> None:
         raise ApiError(400, "'parameters' must be an object.", param="parameters")
 
 
+def _other_endpoint(model: str, route: ModelRoute) -> str:
+    if route.kind == "embedding":
+        return f"The model '{model}' makes embeddings: ask it at {Endpoint.EMBEDDINGS}."
+    return f"The model '{model}' makes no embeddings: ask it at {Endpoint.CHAT} or {Endpoint.COMPLETION}."
+
+
 def _known(model: str, names: list[str], endpoint: Endpoint) -> str:
     shown = ", ".join(names[:MAX_NAMES_IN_ERROR]) + (", ..." if len(names) > MAX_NAMES_IN_ERROR else "")
+    shown = shown or "none"
     if not model:
-        where = "field 'model'" if endpoint in (Endpoint.CHAT, Endpoint.COMPLETION) else "header 'x-model'"
+        tgi = endpoint in (Endpoint.GENERATE, Endpoint.GENERATE_STREAM)
+        where = "header 'x-model'" if tgi else "field 'model'"
         raise ApiError(400, f"The {where} must name the model, one of: {shown}.", param="model")
     if model not in names:
         raise ApiError(

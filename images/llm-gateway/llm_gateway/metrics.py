@@ -117,6 +117,9 @@ class Metrics:
         """Starts the counters of these models at 0: one that appears with its first count has no rate that shows it."""
         for model, route in models.items():
             self.model_in_flight.labels(model)
+            if route.kind == "embedding":
+                self.tokens.labels(model, "prompt")
+                continue
             for kind in ("prompt", "completion"):
                 self.tokens.labels(model, kind)
                 self.cache_tokens_saved.labels(model, kind)
