@@ -5,6 +5,7 @@ from pulumi.provider.experimental import component_provider_host
 from llm_serving import (
     ApiGateway,
     Autoscaling,
+    EmbeddingService,
     GpuAgents,
     GpuCluster,
     ImageRepositories,
@@ -25,6 +26,7 @@ if __name__ == "__main__":
         components=[
             ApiGateway,
             Autoscaling,
+            EmbeddingService,
             GpuAgents,
             GpuCluster,
             ImageRepositories,

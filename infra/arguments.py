@@ -1,18 +1,16 @@
-"""What components are given, worked out from a stack's settings."""
+"""Arguments of the components, from the sections of a stack's settings. Pure."""
 
 from infra.settings.cluster import GpuPoolSettings, SystemPoolSettings
+from infra.settings.embeddings import EmbeddingSettings
 from infra.settings.gateway import UsagePlanSettings
 from infra.settings.models import ModelSettings
 from llm_serving import ModelRouteArgs, MonitoredModelArgs, NodePoolArgs, UsagePlanArgs
 from llm_serving.inference_service import service_url
 from llm_serving.versions import service_name
 
-KUBERNETES_NAMESPACE = "llm-serving"
-"""Where models and the gateway run."""
 
-
-def pool(pool: SystemPoolSettings | GpuPoolSettings) -> NodePoolArgs:
-    """Return what a node group is made with."""
+def node_pool(pool: SystemPoolSettings | GpuPoolSettings) -> NodePoolArgs:
+    """Return the arguments of a node group."""
     args: NodePoolArgs = {
         "instance_types": pool.instance_types,
         "min_size": pool.min_size,
@@ -27,18 +25,18 @@ def pool(pool: SystemPoolSettings | GpuPoolSettings) -> NodePoolArgs:
     return args
 
 
-def route(name: str, model: ModelSettings) -> ModelRouteArgs:
-    """Return where the gateway sends requests for a model."""
+def model_route(name: str, model: ModelSettings, namespace: str) -> ModelRouteArgs:
+    """Return where the gateway finds a model, whose services are in `namespace`."""
     route: ModelRouteArgs = {"timeout_seconds": model.timeout_seconds}
     if not model.versions:
-        route["url"] = service_url(name, KUBERNETES_NAMESPACE)
+        route["url"] = service_url(name, namespace)
         route["revision"] = model.revision
         if model.least_replicas == 0:
             route["hold"] = True
         return route
     route["versions"] = {
         version: {
-            "url": service_url(service_name(name, version), KUBERNETES_NAMESPACE),
+            "url": service_url(service_name(name, version), namespace),
             "revision": model.cache_partition(version),
             "weight": own.weight,
             "shadow": own.shadow,
@@ -48,8 +46,17 @@ def route(name: str, model: ModelSettings) -> ModelRouteArgs:
     return route
 
 
-def watched(name: str, service: str, version: ModelSettings) -> MonitoredModelArgs:
-    """Return what monitoring has to know of the service of a version."""
+def embedding_route(name: str, settings: EmbeddingSettings, namespace: str) -> ModelRouteArgs:
+    """Return where the gateway finds an embedding service in `namespace`."""
+    return {
+        "kind": "embedding",
+        "url": service_url(name, namespace),
+        "timeout_seconds": settings.timeout_seconds,
+    }
+
+
+def watched_model(name: str, service: str, version: ModelSettings) -> MonitoredModelArgs:
+    """Return what monitoring is told of one version of a model, by the name of its service."""
     watched: MonitoredModelArgs = {"pool": version.pool, "runtime": version.runtime, "gpus": version.gpus}
     if service != name:
         watched["version_of"] = name
@@ -57,7 +64,7 @@ def watched(name: str, service: str, version: ModelSettings) -> MonitoredModelAr
 
 
 def usage_plan(plan: UsagePlanSettings) -> UsagePlanArgs:
-    """Return what a usage plan is made with."""
+    """Return the arguments of a usage plan."""
     args: UsagePlanArgs = {
         "keys": plan.keys,
         "requests_per_second": plan.requests_per_second,

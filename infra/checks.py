@@ -8,12 +8,13 @@ from pathlib import Path
 from infra.problems import SettingsError
 from infra.settings import NAMESPACE, Settings
 from infra.settings.cluster import ClusterSettings, GpuPoolSettings, SystemPoolSettings
+from infra.settings.embeddings import EmbeddingSettings
 from infra.settings.models import ModelSettings
 from llm_serving import taints
 from llm_serving.capacity import checks, cloud, model_config
 from llm_serving.capacity.findings import Finding
 from llm_serving.capacity.model_shape import ModelShape
-from llm_serving.capacity.stack import Cache, Pool, Service, Stack
+from llm_serving.capacity.stack import Cache, Embedding, Pool, Service, Stack
 from llm_serving.runtimes import RUNTIMES
 from llm_serving.versions import service_name
 
@@ -39,6 +40,7 @@ def stack_of(settings: Settings, name: str, base: Path = ROOT) -> Stack:
         services={
             service.name: service for name, model in settings.models.items() for service in _services(name, model, base)
         },
+        embeddings={service: _embedding(service, each) for service, each in settings.embeddings.items()},
         cache=Cache(
             engine=ENGINE,
             engine_version=settings.cache.engine_version,
@@ -116,6 +118,19 @@ def _service(name: str, model: ModelSettings, base: Path) -> Service:
         model_named=model.model is not None,
         model_problem=problem,
         allow=model.allow,
+    )
+
+
+def _embedding(name: str, settings: EmbeddingSettings) -> Embedding:
+    return Embedding(
+        name=name,
+        pool=settings.pool or taints.SYSTEM_POOL,
+        gpus=int(settings.device == "gpu"),
+        replicas=settings.replicas,
+        timeout_seconds=settings.timeout_seconds,
+        cpu_millicores=settings.cpu_millicores,
+        memory_mib=settings.memory,
+        allow=settings.allow,
     )
 
 

@@ -7,7 +7,6 @@ import pulumi_aws as aws
 import pulumi_kubernetes as kubernetes
 
 from infra import arguments, providers
-from infra.arguments import KUBERNETES_NAMESPACE
 from infra.settings import Settings
 from infra.settings.images import ImageSettings
 from infra.settings.models import ScalingSettings
@@ -15,6 +14,8 @@ from llm_serving import (
     ApiGateway,
     ApiGatewayArgs,
     Autoscaling,
+    EmbeddingService,
+    EmbeddingServiceArgs,
     ExistingNetworkArgs,
     GpuAgents,
     GpuAgentsArgs,
@@ -35,8 +36,10 @@ from llm_serving import (
     _node_groups,
     taints,
 )
-from llm_serving.runtimes import RUNTIMES
+from llm_serving.runtimes import RUNTIMES, embedder
 from llm_serving.versions import STABLE, service_name
+
+KUBERNETES_NAMESPACE = "llm-serving"
 
 
 class Environment:
@@ -65,6 +68,8 @@ class Environment:
                 service = self._create_service(name, version)
                 if version in model.versions and model.versions[version].weight:
                     self._weighted.append(service)
+        for name in settings.embeddings:
+            self._create_embedding_service(name)
         self._gateway = self._create_gateway()
         self._api = self._create_api()
         self._create_logging()
@@ -121,8 +126,8 @@ class Environment:
                 "version": cluster.version,
                 "vpc_id": self._network.vpc_id,
                 "subnet_ids": self._network.private_subnet_ids,
-                "system_pool": arguments.pool(cluster.system_pool),
-                "gpu_pools": {name: arguments.pool(pool) for name, pool in cluster.gpu_pools.items()},
+                "system_pool": arguments.node_pool(cluster.system_pool),
+                "gpu_pools": {name: arguments.node_pool(pool) for name, pool in cluster.gpu_pools.items()},
                 "node_autoscaler": cluster.node_autoscaler != "none",
                 "service_cidr": cluster.service_cidr,
                 "public_access_cidrs": cluster.public_access_cidrs,
@@ -216,6 +221,23 @@ class Environment:
         scaled_by = [self._autoscaling] if model.autoscaling and self._autoscaling else []
         return InferenceService(service, args, self._in_cluster_options(*scaled_by))
 
+    def _create_embedding_service(self, name: str) -> None:
+        settings = self._settings.embeddings[name]
+        args: EmbeddingServiceArgs = {
+            "namespace": self._namespace.metadata.name.apply(str),
+            "model": name,
+            "image": self._embedder_image(settings.device),
+            "device": settings.device,
+            "replicas": settings.replicas,
+            "cpu_millicores": settings.cpu_millicores,
+            "memory_mib": settings.memory,
+            "timeout_seconds": settings.timeout_seconds,
+            "truncate": settings.truncate,
+        }
+        if settings.pool is not None:
+            args["pool"] = settings.pool
+        EmbeddingService(name, args, self._in_cluster_options())
+
     def _scaling(self, settings: ScalingSettings) -> ScalingArgs:
         return {
             "min_replicas": settings.min_replicas,
@@ -233,9 +255,13 @@ class Environment:
         args: MonitoringArgs = {
             "cluster_name": self._cluster.cluster_name,
             "models": {
-                service: arguments.watched(name, service, version)
+                service: arguments.watched_model(name, service, version)
                 for name, model in self._settings.models.items()
                 for service, version in model.services(name).items()
+            },
+            "embeddings": {
+                name: {"pool": each.pool or taints.SYSTEM_POOL, "gpus": int(each.device == "gpu")}
+                for name, each in self._settings.embeddings.items()
             },
             "pools": {
                 taints.SYSTEM_POOL: cluster.system_pool.instance_types,
@@ -297,7 +323,16 @@ class Environment:
                 "cluster_security_group_id": self._cluster.cluster_security_group_id,
                 "namespace": self._namespace.metadata.name.apply(str),
                 "image": self._image("llm-gateway", settings.images.llm_gateway),
-                "models": {name: arguments.route(name, model) for name, model in settings.models.items()},
+                "models": {
+                    **{
+                        name: arguments.model_route(name, model, KUBERNETES_NAMESPACE)
+                        for name, model in settings.models.items()
+                    },
+                    **{
+                        name: arguments.embedding_route(name, service, KUBERNETES_NAMESPACE)
+                        for name, service in settings.embeddings.items()
+                    },
+                },
                 "cache_url": self._cache.url,
                 "cache_enabled": settings.cache.enabled,
                 "cache_ttl_seconds": settings.cache.ttl_seconds,
@@ -359,6 +394,12 @@ class Environment:
         if image is None:
             raise ValueError(f"images.{runtime}: is missing")
         return self._image(RUNTIMES[runtime].repository, image)
+
+    def _embedder_image(self, device: str) -> pulumi.Output[str]:
+        image = self._settings.images.of_embedder(device)
+        if image is None:
+            raise ValueError(f"images: the embedder for {device} is missing")
+        return self._image(embedder.REPOSITORY if device == "cpu" else embedder.CUDA_REPOSITORY, image)
 
     def _image(self, repository: str, image: ImageSettings) -> pulumi.Output[str]:
         """Return an image of this account's registry by digest, looking its tag up where it has one."""

@@ -11,13 +11,14 @@ if TYPE_CHECKING:
     from llm_serving.api_gateway import ApiGateway, ApiGatewayArgs, UsagePlanArgs
     from llm_serving.autoscaling import Autoscaling, AutoscalingArgs
     from llm_serving.cluster import AccessEntryArgs, GpuCluster, GpuClusterArgs, NodePoolArgs
+    from llm_serving.embedding_service import EmbeddingService, EmbeddingServiceArgs
     from llm_serving.gpu_agents import GpuAgents, GpuAgentsArgs
     from llm_serving.image_repositories import ImageRepositories, ImageRepositoriesArgs
     from llm_serving.inference_service import InferenceService, InferenceServiceArgs, ScalingArgs
     from llm_serving.llm_gateway import LlmGateway, LlmGatewayArgs, ModelRouteArgs, ModelVersionArgs
     from llm_serving.logging import Logging, LoggingArgs, OpenSearchArgs
     from llm_serving.model_bucket import ModelBucket, ModelBucketArgs
-    from llm_serving.monitoring import MonitoredModelArgs, Monitoring, MonitoringArgs
+    from llm_serving.monitoring import MonitoredEmbeddingArgs, MonitoredModelArgs, Monitoring, MonitoringArgs
     from llm_serving.network import ExistingNetworkArgs, Network, NetworkArgs
     from llm_serving.node_autoscaling import NodeAutoscaling, NodeAutoscalingArgs
     from llm_serving.semantic_cache import SemanticCache, SemanticCacheArgs
@@ -28,6 +29,8 @@ __all__ = [
     "ApiGatewayArgs",
     "Autoscaling",
     "AutoscalingArgs",
+    "EmbeddingService",
+    "EmbeddingServiceArgs",
     "ExistingNetworkArgs",
     "GpuAgents",
     "GpuAgentsArgs",
@@ -45,6 +48,7 @@ __all__ = [
     "ModelBucketArgs",
     "ModelRouteArgs",
     "ModelVersionArgs",
+    "MonitoredEmbeddingArgs",
     "MonitoredModelArgs",
     "Monitoring",
     "MonitoringArgs",
@@ -66,6 +70,8 @@ _HOMES = {
     "ApiGatewayArgs": "api_gateway",
     "Autoscaling": "autoscaling",
     "AutoscalingArgs": "autoscaling",
+    "EmbeddingService": "embedding_service",
+    "EmbeddingServiceArgs": "embedding_service",
     "ExistingNetworkArgs": "network",
     "GpuAgents": "gpu_agents",
     "GpuAgentsArgs": "gpu_agents",
@@ -83,6 +89,7 @@ _HOMES = {
     "ModelBucketArgs": "model_bucket",
     "ModelRouteArgs": "llm_gateway",
     "ModelVersionArgs": "llm_gateway",
+    "MonitoredEmbeddingArgs": "monitoring",
     "MonitoredModelArgs": "monitoring",
     "Monitoring": "monitoring",
     "MonitoringArgs": "monitoring",

@@ -7,6 +7,7 @@ from llm_serving import taints
 from llm_serving.capacity import catalog
 from llm_serving.observability import (
     NODE_LABEL_ALLOWLIST,
+    MonitoredEmbedding,
     MonitoredModel,
     MonitoredPool,
     MonitoringInputs,
@@ -35,6 +36,7 @@ def url(namespace: str) -> str:
 def inputs(
     *,
     models: Mapping[str, Mapping[str, Any]],
+    embeddings: Mapping[str, Mapping[str, Any]],
     pools: Mapping[str, Sequence[str]],
     prices: Mapping[str, float],
     namespace: str,
@@ -57,6 +59,10 @@ def inputs(
                 version_of=model.get("version_of"),
             )
             for name, model in models.items()
+        ),
+        embeddings=tuple(
+            MonitoredEmbedding(name, pool=service.get("pool", taints.SYSTEM_POOL), gpus=int(service.get("gpus", 0)))
+            for name, service in embeddings.items()
         ),
         pools=tuple(
             MonitoredPool(name, {kind: prices.get(kind, _catalog_price(kind)) for kind in kinds})
@@ -204,7 +210,7 @@ def alertmanager_config(topic_arn: Any, region: Any) -> dict[str, Any]:
 
 
 def service_monitors(inputs: MonitoringInputs) -> dict[str, dict[str, Any]]:
-    """Return the spec of a ServiceMonitor for the gateway and for each model, by name.
+    """Return the spec of a ServiceMonitor for the gateway, each model and each embedding service, by name.
 
     A model's series get its name as the label `model`, and those of a version that has a service of its own the
     label `version`; the gateway's have both already.
@@ -217,28 +223,32 @@ def service_monitors(inputs: MonitoringInputs) -> dict[str, dict[str, Any]]:
     }
     return {
         inputs.gateway_job: gateway,
-        **{
-            f"model-{model.name}": {
-                "namespaceSelector": namespace,
-                "selector": {
-                    "matchLabels": {
-                        "app.kubernetes.io/name": "inference-service",
-                        "app.kubernetes.io/instance": model.name,
-                    }
-                },
-                "endpoints": [
-                    {
-                        "port": "http",
-                        "path": model.metrics.path,
-                        # Of the target, not of its series, so that a pod that does not answer has it too.
-                        "relabelings": [
-                            {"targetLabel": label, "replacement": value} for label, value in model.labels.items()
-                        ],
-                    }
+        **{f"model-{each.name}": _service_monitor(namespace, each, each.metrics.path) for each in inputs.models},
+        **{f"model-{each.name}": _service_monitor(namespace, each, "/metrics") for each in inputs.embeddings},
+    }
+
+
+def _service_monitor(
+    namespace: Mapping[str, Any], service: MonitoredModel | MonitoredEmbedding, path: str
+) -> dict[str, Any]:
+    return {
+        "namespaceSelector": namespace,
+        "selector": {
+            "matchLabels": {
+                "app.kubernetes.io/name": "inference-service",
+                "app.kubernetes.io/instance": service.name,
+            }
+        },
+        "endpoints": [
+            {
+                "port": "http",
+                "path": path,
+                # Of the target, not of its series, so that a pod that does not answer has it too.
+                "relabelings": [
+                    {"targetLabel": label, "replacement": value} for label, value in service.labels.items()
                 ],
             }
-            for model in inputs.models
-        },
+        ],
     }
 
 

@@ -7,6 +7,7 @@ import pulumi
 
 from llm_serving import taints
 from llm_serving.observability import metrics
+from llm_serving.runtimes.embedder import EmbedderSpec
 from llm_serving.runtimes.launch import Launch, ServiceSpec, transfer_seconds, volume_mib
 
 PULL_SECONDS = 900
@@ -81,22 +82,40 @@ def inference_service(
             **({} if release in (None, spec.model) else {"folder": spec.model}),
         },
         **({"replicas": replicas} if autoscaling is None else {"autoscaling": autoscaling}),
-        "args": launch.args,
-        "env": launch.env,
-        "files": launch.files,
-        "healthPath": launch.health_path,
-        "startupSeconds": launch.startup_seconds,
-        "preStopSeconds": launch.pre_stop_seconds,
-        "terminationGracePeriodSeconds": launch.grace_seconds,
+        **_launched(launch),
         "progressDeadlineSeconds": PULL_SECONDS + fetch_seconds + launch.startup_seconds,
         "gpus": spec.gpus,
         "sharedMemoryMib": shared_mib,
         "modelVolumeMib": volume_mib(spec.weight_gb) if copies else 0,
-        "cacheVolumeMib": launch.cache_mib,
         # What is written to /dev/shm counts as the container's memory.
         "resources": _resources(cpu_millicores, memory_mib + shared_mib),
         "nodeSelector": {taints.POOL_LABEL: pool},
         "tolerations": [taints.gpu_toleration()],
+    }
+
+
+def embedding_service(
+    *,
+    spec: EmbedderSpec,
+    launch: Launch,
+    image: pulumi.Input[str],
+    replicas: int,
+    memory_mib: int,
+    pool: str,
+) -> dict[str, Any]:
+    """Return the values of charts/inference-service for a service whose weights are in its image."""
+    return {
+        "image": image,
+        "loader": {"copies": False},
+        "replicas": replicas,
+        **_launched(launch),
+        "progressDeadlineSeconds": PULL_SECONDS + launch.startup_seconds,
+        # CPUs are not so scarce that an old pod must go before there is a new one.
+        **({} if spec.gpu else {"rollout": {"maxSurge": 1, "maxUnavailable": 0}}),
+        "gpus": int(spec.gpu),
+        "resources": _resources(spec.cpu_millicores, memory_mib),
+        "nodeSelector": {taints.POOL_LABEL: pool},
+        "tolerations": [taints.gpu_toleration()] if spec.gpu else [],
     }
 
 
@@ -120,6 +139,19 @@ def gpu_agents(
         "poolLabel": taints.POOL_LABEL,
         "gpuLabel": taints.GPU_PRESENT_LABEL,
         "tolerations": [taints.gpu_toleration()],
+    }
+
+
+def _launched(launch: Launch) -> dict[str, Any]:
+    return {
+        "args": launch.args,
+        "env": launch.env,
+        "files": launch.files,
+        "healthPath": launch.health_path,
+        "startupSeconds": launch.startup_seconds,
+        "preStopSeconds": launch.pre_stop_seconds,
+        "terminationGracePeriodSeconds": launch.grace_seconds,
+        "cacheVolumeMib": launch.cache_mib,
     }
 
 

@@ -19,6 +19,7 @@ IMAGES = (
     "dcgm-exporter",
     "device-plugin",
     "embedder",
+    "embedder-cuda",
     "llm-gateway",
     "model-loader",
     "tensorrt-llm",

@@ -15,6 +15,7 @@ from llm_serving.versions import Share, share_problems
 
 CHART = Path(__file__).parent / "charts" / "llm-gateway"
 PORT = 8080
+KINDS = ("generation", "embedding")
 HEALTH_PATH = "/health/ready"
 DEREGISTRATION_SECONDS = 30
 """How long the load balancer keeps connections of a pod that goes. The gateway drains its requests itself; a pod that
@@ -37,6 +38,8 @@ class ModelVersionArgs(TypedDict):
 class ModelRouteArgs(TypedDict):
     """Where a model is served: at one address, or by versions that share its requests."""
 
+    kind: NotRequired[str]
+    """What it answers with: generation for text, embedding for vectors. Default: generation."""
     url: NotRequired[str]
     """Base address of its inference service, where it has no versions."""
     timeout_seconds: NotRequired[int]
@@ -240,11 +243,15 @@ def _route(model: str, args: ModelRouteArgs) -> dict[str, Any]:
     given = args.get("versions", {})
     if ("url" in args) == bool(given):
         raise ValueError(f"models.{model}: set exactly one of url and versions")
+    kind = _checks.one_of(f"models.{model}.kind", args.get("kind", KINDS[0]), KINDS)
     if given and args.get("hold"):
         raise ValueError(f"models.{model}.hold: true, and versions are not scaled to zero; nearest valid value: false")
     if not given:
+        embeds = {"kind": kind} if kind != KINDS[0] else {}
         held = {"hold": True} if args.get("hold") else {}
-        return {"url": args.get("url"), "timeout_seconds": timeout, "revision": args.get("revision", ""), **held}
+        return {
+            **embeds, "url": args.get("url"), "timeout_seconds": timeout, "revision": args.get("revision", ""), **held
+        }  # fmt: skip
     versions = {
         name: Share(
             _checks.whole(f"models.{model}.versions.{name}.weight", version["weight"], low=0, high=100),
@@ -252,6 +259,8 @@ def _route(model: str, args: ModelRouteArgs) -> dict[str, Any]:
         )
         for name, version in given.items()
     }
+    if kind != KINDS[0]:
+        raise ValueError(f"models.{model}.versions: a model that makes embeddings has none; nearest valid value: url")
     refuse(f"models.{model}.{problem}" for problem in share_problems(versions))
     return {
         "timeout_seconds": timeout,

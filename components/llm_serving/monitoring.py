@@ -33,6 +33,15 @@ class MonitoredModelArgs(TypedDict):
     """Model that this is a version of, which its series count for. Default: none, it is a model itself."""
 
 
+class MonitoredEmbeddingArgs(TypedDict):
+    """An embedding service to watch, by its name."""
+
+    pool: NotRequired[str]
+    """Pool that its pods run in. Default: system."""
+    gpus: NotRequired[int]
+    """GPUs of each pod. Default: 0."""
+
+
 class MonitoringArgs(TypedDict):
     """Arguments of `Monitoring`."""
 
@@ -40,6 +49,8 @@ class MonitoringArgs(TypedDict):
     """EKS cluster."""
     models: Mapping[str, MonitoredModelArgs]
     """Models, and the versions that have services of their own, by the service's name."""
+    embeddings: NotRequired[Mapping[str, MonitoredEmbeddingArgs]]
+    """Embedding services by name. Default: none."""
     pools: Mapping[str, Sequence[str]]
     """Instance types of each node pool, for the cost of its nodes."""
     workload_namespace: NotRequired[str]
@@ -280,8 +291,10 @@ def _base64(text: str) -> str:
 
 def _inputs(args: MonitoringArgs) -> observability.MonitoringInputs:
     models: Mapping[str, Any] = args["models"]
+    embeddings: Mapping[str, Any] = args.get("embeddings", {})
     return _prometheus.inputs(
         models=models,
+        embeddings=embeddings,
         pools=args["pools"],
         prices=args.get("prices_usd_per_hour", {}),
         namespace=args.get("workload_namespace", "llm-serving"),

@@ -18,6 +18,7 @@ from infra.section import Section, checked, named, problem_of
 from infra.settings.allow import Allow, allow_problems
 from infra.settings.autoscaling import AutoscalingSettings
 from infra.settings.cluster import ClusterSettings
+from infra.settings.embeddings import EmbeddingSettings
 from infra.settings.gateway import ApiGatewaySettings, GatewaySettings
 from infra.settings.images import ImagesSettings
 from infra.settings.logging import LoggingSettings
@@ -26,7 +27,7 @@ from infra.settings.monitoring import MonitoringSettings
 from infra.settings.network import AwsSettings, NetworkSettings
 from infra.settings.storage import CacheSettings, ModelBucketSettings
 from llm_serving import _checks, _cidr
-from llm_serving.runtimes import RUNTIMES
+from llm_serving.runtimes import RUNTIMES, embedder
 from llm_serving.versions import name_problems
 
 NAMESPACE = "llm-serving"
@@ -67,12 +68,15 @@ class Settings(Section):
     """Where KEDA comes from, which scales the models that have `autoscaling`."""
     models: Annotated[dict[str, ModelSettings], Field(min_length=1)]
     """Models to serve, by name."""
+    embeddings: dict[str, EmbeddingSettings] = Field(default_factory=dict[str, EmbeddingSettings])
+    """Embedding services, by the name that requests give as their model."""
     allow: Allow = Field(default_factory=dict[str, str])
     """Findings of the checks that this stack accepts: code, as in docs/checks.md, and a sentence that says why."""
 
     def problems(self) -> Iterator[str]:
         """Check what only several sections together can tell."""
         yield from named("models", self.models)
+        yield from named("embeddings", self.embeddings)
         yield from allow_problems(self.allow)
         if not self.network.existing:
             for zone in self.network.availability_zones:
@@ -95,16 +99,22 @@ class Settings(Section):
             for version in model.versions:
                 found = self._pool_problems(model.version(version))
                 yield from (f"models.{name}.versions.{version}.{problem}" for problem in found if problem not in own)
+        for name, service in self.embeddings.items():
+            if service.pool is not None and service.pool not in self.cluster.gpu_pools:
+                yield f"embeddings.{name}.{self._no_pool(service.pool)}"
         yield from self._image_problems()
         yield from self._name_problems()
 
     def _pool_problems(self, model: ModelSettings) -> Iterator[str]:
         if model.pool not in self.cluster.gpu_pools:
-            pools = list(self.cluster.gpu_pools)
-            near = _checks.nearest(model.pool, pools) if pools else "none: cluster.gpuPools is empty"
-            yield f"pool: {model.pool!r} is no pool of cluster.gpuPools; nearest valid value: {near}"
+            yield self._no_pool(model.pool)
         else:
             yield from model.engine_problems(self.cluster.gpu_pools[model.pool].architectures())
+
+    def _no_pool(self, name: str) -> str:
+        pools = list(self.cluster.gpu_pools)
+        near = _checks.nearest(name, pools) if pools else "none: cluster.gpuPools is empty"
+        return f"pool: {name!r} is no pool of cluster.gpuPools; nearest valid value: {near}"
 
     def _name_problems(self) -> Iterator[str]:
         """Check that each version's service has a name that is allowed, and its own."""
@@ -119,6 +129,12 @@ class Settings(Section):
                         f" models.{of[service] or service} too; nearest valid value: {version}-2"
                     )
                 of[service] = f"{name}.versions.{version}"
+        for name in self.embeddings:
+            if name in of:
+                yield (
+                    f"embeddings.{name}: the name is that of models.{of[name] or name} too;"
+                    f" nearest valid value: {name}-embedding"
+                )
 
     def _image_problems(self) -> Iterator[str]:
         by_runtime: dict[str, list[str]] = {}
@@ -131,6 +147,13 @@ class Settings(Section):
                 yield (
                     f"images.{key}: is missing, and {runtime} serves {', '.join(models)};"
                     f" nearest valid value: tag: {RUNTIMES[runtime].version}"
+                )
+        for key, device in (("embedder", "cpu"), ("embedderCuda", "gpu")):
+            of_device = [name for name, service in self.embeddings.items() if service.device == device]
+            if of_device and self.images.of_embedder(device) is None:
+                yield (
+                    f"images.{key}: is missing, and it serves {', '.join(of_device)};"
+                    f" nearest valid value: tag: {embedder.VERSION}"
                 )
 
 

@@ -37,10 +37,18 @@ class ImagesSettings(Section):
     """vLLM; required where a model is served by it."""
     tensorrt_llm: ImageSettings | None = None
     """TensorRT-LLM; required where a model is served by it."""
+    embedder: ImageSettings | None = None
+    """The embedder for CPUs, images/embedder/Dockerfile.cpu; required where an embedding service runs on them."""
+    embedder_cuda: ImageSettings | None = None
+    """The embedder for a GPU, images/embedder/Dockerfile; required where an embedding service has one."""
     dcgm_exporter: ImageSettings
     """NVIDIA's DCGM exporter, a copy of nvcr.io/nvidia/k8s/dcgm-exporter."""
     device_plugin: ImageSettings | None = None
     """NVIDIA's device plugin, a copy of nvcr.io/nvidia/k8s-device-plugin, for pools whose image has none: AL2023's."""
+
+    def of_embedder(self, device: str) -> ImageSettings | None:
+        """Return the image of an embedding service, by its device."""
+        return self.embedder if device == "cpu" else self.embedder_cuda
 
     def of_runtime(self, runtime: str) -> ImageSettings | None:
         """Return the image of a runtime, by the name that a model's settings give."""

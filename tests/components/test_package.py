@@ -59,6 +59,7 @@ def test_required_inputs_are_few() -> None:
     assert required == {
         "ApiGateway": ["loadBalancerArn", "loadBalancerDnsName", "usagePlans"],
         "Autoscaling": [],
+        "EmbeddingService": ["image", "model", "namespace"],
         "GpuAgents": ["dcgmExporterImage"],
         "GpuCluster": ["clusterName", "subnetIds", "systemPool", "version", "vpcId"],
         "ImageRepositories": [],

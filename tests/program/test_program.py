@@ -159,7 +159,7 @@ def test_a_digest_needs_no_lookup() -> None:
     made = record(lambda: Environment(load(values)), stack="local")
     # All are looked up at the same time, so any may be first.
     looked_up = sorted(arguments["repositoryName"] for token, arguments in made.calls if token.startswith("aws:ecr"))
-    assert looked_up == ["dcgm-exporter", "llm-gateway", "model-loader"]
+    assert looked_up == ["dcgm-exporter", "embedder", "llm-gateway", "model-loader"]
     service = made.inputs("kubernetes:helm.sh/v4:Chart", "smollm2-135m")["values"]
     assert service["image"].endswith("/tgi@sha256:" + "a" * 64)
 

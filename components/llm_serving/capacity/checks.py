@@ -12,6 +12,7 @@ from llm_serving.capacity import (
     cluster_rules,
     disk_rules,
     drivers,
+    embedding_rules,
     fit,
     gateway_rules,
     kubernetes_support,
@@ -21,7 +22,7 @@ from llm_serving.capacity import (
 from llm_serving.capacity.cloud_facts import CloudFacts
 from llm_serving.capacity.findings import Check, Finding
 from llm_serving.capacity.placement import Placement
-from llm_serving.capacity.stack import Service, Stack
+from llm_serving.capacity.stack import Embedding, Service, Stack
 
 ALLOW_UNUSED = Check("ALLOW_UNUSED", "warning", "A finding is accepted that there is not.")
 RUNTIME_UNKNOWN = Check("RUNTIME_UNKNOWN", "unchecked", "A runtime is not in the catalog: its needs are not checked.")
@@ -66,6 +67,7 @@ def find(stack: Stack, *, today: date, cloud: CloudFacts | None = None) -> list[
         *kubernetes_support.check(stack.kubernetes_version, today=today),
         *_node_images(stack),
         *_services(stack, today),
+        *embedding_rules.check(stack, today=today),
         *cluster_rules.check(stack),
         *disk_rules.check(stack),
         *gateway_rules.check(stack),
@@ -145,7 +147,7 @@ def apply_allow(stack: Stack, findings: Sequence[Finding]) -> list[Finding]:
     """
     used: set[tuple[str, str]] = set()
     answered = [_allowed(stack, finding, used) for finding in findings]
-    scopes = {"allow": stack.allow} | {each.allow_setting: each.allow for each in stack.services.values()}
+    scopes = {"allow": stack.allow} | {each.allow_setting: each.allow for each in stack.workloads}
     unused = [
         Finding(
             ALLOW_UNUSED.code,
@@ -160,7 +162,7 @@ def apply_allow(stack: Stack, findings: Sequence[Finding]) -> list[Finding]:
     return answered + unused
 
 
-def _is_about(finding: Finding, service: Service) -> bool:
+def _is_about(finding: Finding, service: Service | Embedding) -> bool:
     """Whether a finding is about a service, or about its model as a whole."""
     setting = f"{finding.setting}."
     whole = setting.startswith(f"{service.model_setting}.") and ".versions." not in setting
@@ -169,7 +171,7 @@ def _is_about(finding: Finding, service: Service) -> bool:
 
 def _allowed(stack: Stack, finding: Finding, used: set[tuple[str, str]]) -> Finding:
     reason: str | None = None
-    for service in stack.services.values():
+    for service in stack.workloads:
         if _is_about(finding, service) and finding.code in service.allow:
             used.add((service.allow_setting, finding.code))
             reason = service.allow[finding.code]

@@ -7,7 +7,7 @@ from llm_serving.capacity import catalog, nodes
 from llm_serving.capacity.catalog import InstanceType
 from llm_serving.capacity.findings import Check, Finding
 from llm_serving.capacity.nodes import Room
-from llm_serving.capacity.stack import Pool, Service, Stack
+from llm_serving.capacity.stack import Embedding, Pool, Service, Stack
 
 SYSTEM_POOL = Check(
     "SYSTEM_POOL_ONE_NODE", "warning", "Cluster DNS and the gateway stop with the only system node.", ("F18",)
@@ -46,16 +46,18 @@ def check(stack: Stack) -> Iterator[Finding]:
             ("2",),
         )
     for pool in stack.gpu_pools.values():
-        services = [service for service in stack.services.values() if service.pool == pool.name]
+        services = [service for service in stack.workloads if service.pool == pool.name]
         yield from _pool(pool, services)
-    for service in stack.services.values():
+    for service in stack.workloads:
         if service.replicas == 1:
+            # On CPUs a rollout starts a new pod first.
+            stops = "rollout, for as long as its weights take to load" if service.gpus else "of those, until another runs"
             yield Finding(
                 ROLLOUT.code,
                 ROLLOUT.severity,
                 f"{service.setting}.{'replicas' if service.max_replicas is None else 'autoscaling.minReplicas'}",
-                "1 replica has no disruption budget, which would block node upgrades, and stops in each rollout, for"
-                " as long as its weights take to load; nearest valid value: 2",
+                f"1 replica has no disruption budget, which would block node upgrades, and stops in each {stops};"
+                " nearest valid value: 2",
                 ("2",),
             )
 
@@ -66,13 +68,13 @@ def instances(pool: Pool) -> list[InstanceType]:
     return [known[name] for name in pool.instance_types if name in known]
 
 
-def pod(service: Service) -> Room:
+def pod(service: Service | Embedding) -> Room:
     """Return what one pod of a service asks for, as `llm_serving._values` makes it."""
     shared_mib = SHARED_MEMORY_MIB_PER_GPU * service.gpus if service.gpus > 1 else 0
     return Room(service.gpus, service.cpu_millicores, service.memory_mib + shared_mib)
 
 
-def _pool(pool: Pool, services: Sequence[Service]) -> Iterator[Finding]:
+def _pool(pool: Pool, services: Sequence[Service | Embedding]) -> Iterator[Finding]:
     setting = f"cluster.gpuPools.{pool.name}"
     known = instances(pool)
     for name in pool.instance_types:
@@ -113,10 +115,10 @@ def _mixed(setting: str, known: Sequence[InstanceType]) -> Iterator[Finding]:
         )
 
 
-def _pods(pool: Pool, setting: str, services: Sequence[Service], known: Sequence[InstanceType]) -> Iterator[Finding]:
+def _pods(pool: Pool, setting: str, services: Sequence[Service | Embedding], known: Sequence[InstanceType]) -> Iterator[Finding]:
     smallest = min(known, key=lambda instance: (instance.gpus, instance.memory_gib, instance.vcpus))
     node = nodes.allocatable(smallest)
-    fitting: list[Service] = []
+    fitting: list[Service | Embedding] = []
     for service in services:
         problems = list(_too_large(service, smallest, node))
         yield from problems
@@ -150,7 +152,7 @@ def _pods(pool: Pool, setting: str, services: Sequence[Service], known: Sequence
     yield from _spread(pool, setting, fitting, node)
 
 
-def _most(pool: Pool, instance: str, services: Sequence[Service], node: Room) -> Iterator[Finding]:
+def _most(pool: Pool, instance: str, services: Sequence[Service | Embedding], node: Room) -> Iterator[Finding]:
     """Each autoscaled model alone at its most, beside the fewest of the others: pods that no node takes stay pending.
 
     That all are at their most at once is what a shared pool need not hold.
@@ -178,7 +180,7 @@ def _held(counts: range, node: Room, others: Sequence[Room], one: Room, most_nod
     return counts[max(0, fitting - 1)]
 
 
-def _too_large(service: Service, instance: InstanceType, node: Room) -> Iterator[Finding]:
+def _too_large(service: Service | Embedding, instance: InstanceType, node: Room) -> Iterator[Finding]:
     asked = pod(service)
     shared = asked.memory_mib - service.memory_mib
     if asked.cpu_millicores > node.cpu_millicores:
@@ -203,7 +205,7 @@ def _too_large(service: Service, instance: InstanceType, node: Room) -> Iterator
         )
 
 
-def _spread(pool: Pool, setting: str, services: Sequence[Service], node: Room) -> Iterator[Finding]:
+def _spread(pool: Pool, setting: str, services: Sequence[Service | Embedding], node: Room) -> Iterator[Finding]:
     """Replicas of one model on a single node are as good as one when the node fails."""
     for service in services:
         if service.replicas > 1 and pool.max_size == 1:

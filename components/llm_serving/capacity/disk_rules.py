@@ -7,7 +7,7 @@ ephemeral storage, unless the runtime reads them from the bucket itself; a pod m
 import math
 from collections.abc import Iterator
 
-from llm_serving.capacity import catalog, cluster_rules, nodes, weights
+from llm_serving.capacity import catalog, cluster_rules, embedding_rules, nodes, weights
 from llm_serving.capacity.findings import Check, Finding
 from llm_serving.capacity.stack import Pool, Service, Stack
 from llm_serving.runtimes import launch
@@ -50,7 +50,9 @@ def check(stack: Stack) -> Iterator[Finding]:
         yield from _model(service)
         yield from _weights(service)
     for pool in stack.gpu_pools.values():
-        yield from _disk(pool, [service for service in stack.services.values() if service.pool == pool.name])
+        services = [service for service in stack.services.values() if service.pool == pool.name]
+        embedder = any(service.pool == pool.name for service in stack.embeddings.values())
+        yield from _disk(pool, services, embedding_rules.RELEASE.image_gb if embedder else 0)
 
 
 def _model(service: Service) -> Iterator[Finding]:
@@ -120,13 +122,13 @@ def _named(service: Service) -> str:
     return f"{name} as {service.quantization}" if service.quantization else name
 
 
-def _disk(pool: Pool, services: list[Service]) -> Iterator[Finding]:
+def _disk(pool: Pool, services: list[Service], embedder_gb: float) -> Iterator[Finding]:
     known = cluster_rules.instances(pool)
-    if not services or not known:
+    if not (services or embedder_gb) or not known:
         return
     node = nodes.allocatable(max(known, key=lambda instance: instance.gpus))
     volumes_gb = _volumes_gb(node, services)
-    images_gb = sum(_image_gb(runtime) for runtime in {service.runtime for service in services})
+    images_gb = embedder_gb + sum(_image_gb(runtime) for runtime in {service.runtime for service in services})
     wanted = math.ceil((SYSTEM_GB + 2 * images_gb + volumes_gb) / USABLE_SHARE)
     setting = f"cluster.gpuPools.{pool.name}.diskGb"
     if pool.disk_gb * USABLE_SHARE - RESERVED_GB < volumes_gb:

@@ -13,7 +13,7 @@ from llm_serving.capacity.catalog import CudaRelease, NodeImage
 from llm_serving.capacity.findings import Check, Finding
 from llm_serving.capacity.naming import INSTANCE, capability, joined, setting
 from llm_serving.capacity.node_images import device_plugin, node_image, version
-from llm_serving.capacity.placement import Placement
+from llm_serving.capacity.placement import Hosted
 from llm_serving.capacity.runtime_names import title
 
 __all__ = ["CHECKS", "check", "device_plugin", "node_image"]
@@ -40,7 +40,7 @@ _END_OF_LIFE = {
 """Last day of each driver branch: the end of the month that NVIDIA names (docs.nvidia.com, data center drivers)."""
 
 
-def check(placement: Placement, image: NodeImage, *, today: date) -> Iterator[Finding]:
+def check(placement: Hosted, image: NodeImage, *, today: date) -> Iterator[Finding]:
     """Yield what the driver of a node image cannot run of a placement.
 
     :param today: Day on which driver branches count as still maintained.
@@ -67,7 +67,7 @@ def _named(image: NodeImage) -> str:
     )
 
 
-def _check_gpu(placement: Placement, image: NodeImage) -> Iterator[Finding]:
+def _check_gpu(placement: Hosted, image: NodeImage) -> Iterator[Finding]:
     gpu, branch, name = placement.instance.gpu, image.driver[0], setting(placement, INSTANCE)
     if branch < gpu.minimum_driver:
         working = _images(image, lambda driver: driver[0] >= gpu.minimum_driver)
@@ -96,7 +96,7 @@ def _images(image: NodeImage, runs: Callable[[tuple[int, ...]], bool]) -> list[N
     return [each for each in node_images.releases(image.ami_type, image.kubernetes_version) if runs(each.driver)]
 
 
-def _check_cuda(placement: Placement, image: NodeImage) -> Iterator[Finding]:
+def _check_cuda(placement: Hosted, image: NodeImage) -> Iterator[Finding]:
     runtime, name = placement.runtime, setting(placement, INSTANCE)
     cuda = _cuda(runtime.cuda)
     if cuda is None:
@@ -151,7 +151,7 @@ def _alternatives(image: NodeImage, cuda: CudaRelease) -> tuple[str, ...]:
     return tuple(each.release for each in _working(image, cuda))
 
 
-def _check_framework(placement: Placement, image: NodeImage) -> Iterator[Finding]:
+def _check_framework(placement: Hosted, image: NodeImage) -> Iterator[Finding]:
     runtime, name = placement.runtime, setting(placement, INSTANCE)
     if runtime.framework_cuda == runtime.cuda:
         return
@@ -172,7 +172,7 @@ def _check_framework(placement: Placement, image: NodeImage) -> Iterator[Finding
         yield Finding("DRIVER_FRAMEWORK", "warning", name, message, _alternatives(image, cuda))
 
 
-def _check_end_of_life(placement: Placement, image: NodeImage, today: date) -> Iterator[Finding]:
+def _check_end_of_life(placement: Hosted, image: NodeImage, today: date) -> Iterator[Finding]:
     ended = _END_OF_LIFE.get(image.driver[0])
     if ended is not None and today > ended:
         maintained = {branch for branch, end in _END_OF_LIFE.items() if end >= today}

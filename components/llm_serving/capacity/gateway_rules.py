@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from llm_serving._api_limits import BUFFERED_SECONDS, STREAM_SECONDS
 from llm_serving.capacity.findings import Check, Finding
-from llm_serving.capacity.stack import Service, Stack
+from llm_serving.capacity.stack import Embedding, Service, Stack
 
 GENERATION = Check(
     "GATEWAY_GENERATION_TIMEOUT", "warning", "The longest answer of a model takes longer than its timeout.", ("F15",)
@@ -52,16 +52,22 @@ def _check(stack: Stack) -> Iterator[Finding]:
             continue
         if seconds > service.timeout_seconds:
             yield _too_short(service, seconds)
-        if service.timeout_seconds > api_seconds:
-            nearest = f"{min(service.timeout_seconds, longest)}"
-            yield Finding(
-                API.code,
-                API.severity,
-                "apiGateway.timeoutSeconds",
-                f"{api_seconds} s is less than the {service.timeout_seconds} s of {service.model_setting}"
-                f".timeoutSeconds; nearest valid value: {nearest}",
-                (nearest,),
-            )
+        yield from _gives_up(service, api_seconds, longest)
+    for service in stack.embeddings.values():
+        yield from _gives_up(service, api_seconds, longest)
+
+
+def _gives_up(service: Service | Embedding, api_seconds: int, longest: int) -> Iterator[Finding]:
+    if service.timeout_seconds > api_seconds:
+        nearest = f"{min(service.timeout_seconds, longest)}"
+        yield Finding(
+            API.code,
+            API.severity,
+            "apiGateway.timeoutSeconds",
+            f"{api_seconds} s is less than the {service.timeout_seconds} s of {service.model_setting}"
+            f".timeoutSeconds; nearest valid value: {nearest}",
+            (nearest,),
+        )
 
 
 def _too_short(service: Service, seconds: int) -> Finding:

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterable
 
-from llm_serving.capacity.placement import Placement
+from llm_serving.capacity.placement import Hosted
 
 GPUS = ("gpus", "--tp")
 NODES = ("nodes", "--nodes")
@@ -20,7 +20,7 @@ MAX_CONCURRENT_REQUESTS = ("maxConcurrentRequests", "--max-concurrent-requests")
 GPU_MEMORY_UTILIZATION = ("gpuMemoryUtilization", "--gpu-memory-utilization")
 
 
-def setting(placement: Placement, names: tuple[str, str]) -> str:
+def setting(placement: Hosted, names: tuple[str, str]) -> str:
     """Return the name under which the owner of a placement knows one of its fields.
 
     :param names: Key below `placement.setting` in a stack file, and option of the command line.

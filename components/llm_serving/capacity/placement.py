@@ -1,12 +1,32 @@
 """One model on one kind of machine: what every rule about fit, legality and drivers is asked of."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from llm_serving.capacity.catalog import InstanceType, RuntimeRelease
 from llm_serving.capacity.model_shape import ModelShape
 
 DEFAULT_TOTAL_TOKENS = 8192
 """Longest prompt and answer together, in tokens, where nobody says; models.NAME.maxTotalTokens has the same default."""
+
+
+class Hosted(Protocol):
+    """An image on one kind of machine: all that rules need which no model is needed for."""
+
+    @property
+    def runtime(self) -> RuntimeRelease:
+        """What the image holds."""
+        ...
+
+    @property
+    def instance(self) -> InstanceType:
+        """The machine."""
+        ...
+
+    @property
+    def setting(self) -> str:
+        """What findings name, as in Placement."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

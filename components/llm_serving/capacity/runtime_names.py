@@ -6,7 +6,7 @@ TGI = "tgi"
 VLLM = "vllm"
 TENSORRT_LLM = "tensorrt-llm"
 
-_TITLES = {TGI: "TGI", VLLM: "vLLM", TENSORRT_LLM: "TensorRT-LLM"}
+_TITLES = {TGI: "TGI", VLLM: "vLLM", TENSORRT_LLM: "TensorRT-LLM", "embedder": "Embedder"}
 
 
 def title(runtime: RuntimeRelease) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from llm_serving.capacity import hardware
 from llm_serving.capacity.findings import Check, Finding
 from llm_serving.capacity.naming import INSTANCE, KV_CACHE_DTYPE, QUANTIZATION, RUNTIME, capability, joined, setting
-from llm_serving.capacity.placement import Placement
+from llm_serving.capacity.placement import Hosted, Placement
 from llm_serving.capacity.runtime_formats import AMPERE, TURING
 from llm_serving.capacity.runtime_names import TENSORRT_LLM, TGI, VLLM, title
 
@@ -51,13 +51,18 @@ _TENSORRT_LLM_GPUS = frozenset({"B200", "B300", "GB200", "H100", "H200", "L40S",
 
 def check(placement: Placement) -> Iterator[Finding]:
     """Yield why a runtime's image does not run on the instance, or does not know the model."""
-    yield from _check_gpu(placement)
-    yield from _check_architecture(placement)
+    yield from check_image(placement)
     if placement.runtime.name == TGI:
         yield from _check_tgi_model(placement)
 
 
-def _check_gpu(placement: Placement) -> Iterator[Finding]:
+def check_image(placement: Hosted) -> Iterator[Finding]:
+    """Yield why an image does not run on the instance, whatever the model."""
+    yield from _check_gpu(placement)
+    yield from _check_architecture(placement)
+
+
+def _check_gpu(placement: Hosted) -> Iterator[Finding]:
     gpu, runtime = placement.instance.gpu, placement.runtime
     has = gpu.compute_capability
     listed = _TENSORRT_LLM_GPUS if runtime.name == TENSORRT_LLM else None
@@ -86,7 +91,7 @@ def _check_gpu(placement: Placement) -> Iterator[Finding]:
     yield Finding("RUNTIME_GPU", severity, name, message + hardware.or_families(better), better)
 
 
-def _check_architecture(placement: Placement) -> Iterator[Finding]:
+def _check_architecture(placement: Hosted) -> Iterator[Finding]:
     if placement.instance.architecture == "arm64":
         runtime = placement.runtime
         x86 = runtime.name == TGI

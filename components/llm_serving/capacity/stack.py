@@ -103,6 +103,44 @@ class Service:
 
 
 @dataclass(frozen=True, slots=True)
+class Embedding:
+    """A service that makes embeddings, whose model is in its image."""
+
+    name: str
+    pool: str
+    gpus: int
+    """1, or 0 where it computes on CPUs, in the system pool."""
+    replicas: int
+    timeout_seconds: int
+    cpu_millicores: int
+    memory_mib: int
+    allow: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Codes of findings about this service that do not stop a deployment, with the reason."""
+    max_replicas: None = None
+    """Their number is fixed."""
+
+    @property
+    def setting(self) -> str:
+        """Where it is in the stack file."""
+        return f"embeddings.{self.name}"
+
+    @property
+    def model_setting(self) -> str:
+        """The same: it has no versions."""
+        return self.setting
+
+    @property
+    def allow_setting(self) -> str:
+        """Where `allow` is in the stack file."""
+        return f"{self.setting}.allow"
+
+    @property
+    def most_replicas(self) -> int:
+        """Pods that there may be."""
+        return self.replicas
+
+
+@dataclass(frozen=True, slots=True)
 class Cache:
     """The semantic cache's server."""
 
@@ -134,3 +172,9 @@ class Stack:
     """Whether NVIDIA's device plugin is installed where a pool's image has none."""
     allow: Mapping[str, str] = field(default_factory=dict[str, str])
     """Codes of findings that do not stop a deployment, with the reason."""
+    embeddings: Mapping[str, Embedding] = field(default_factory=dict[str, Embedding])
+
+    @property
+    def workloads(self) -> tuple[Service | Embedding, ...]:
+        """All that has pods of its own in a node group."""
+        return (*self.services.values(), *self.embeddings.values())

@@ -9,6 +9,7 @@ from typing import Any
 
 from llm_serving.observability.inputs import (
     InputsError,
+    MonitoredEmbedding,
     MonitoredModel,
     MonitoredPool,
     MonitoringInputs,
@@ -26,6 +27,7 @@ __all__ = [
     "InputsError",
     "Kind",
     "Metric",
+    "MonitoredEmbedding",
     "MonitoredModel",
     "MonitoredPool",
     "MonitoringInputs",

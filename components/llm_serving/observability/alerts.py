@@ -185,6 +185,20 @@ def _autoscaler_idle(inputs: MonitoringInputs, queue: str) -> Alert:
     )
 
 
+def embeddings(inputs: MonitoringInputs) -> Iterator[Alert]:
+    """Alerts on the embedding services, which may be asked by others than the gateway."""
+    if inputs.embeddings:
+        at = selector(inputs.in_namespace)
+        yield Alert(
+            "LlmEmbedderFull",
+            TICKET,
+            f"sum by (namespace, model) (rate(llm_embedder_requests_rejected_total{at}[5m])) > 0",
+            minutes=10,
+            summary="{{ $labels.model }}: requests for embeddings are refused, as too much waits",
+            description="{{ $value | humanize }} requests a second are refused with 503.",
+        )
+
+
 def gpus(inputs: MonitoringInputs) -> Iterator[Alert]:
     """Alerts on the GPUs."""
     xid = "max by (Hostname, gpu, UUID) (DCGM_FI_DEV_XID_ERRORS)"
@@ -225,6 +239,10 @@ def targets(inputs: MonitoringInputs) -> Iterator[Alert]:
         deployment = selector(inputs.in_namespace, f'deployment="{model.name}"')
         version = f'version="{model.version}"' if model.version or model.name in with_versions else ""
         up = selector(inputs.in_namespace, f'model="{model.model}"', version)
+        missing.append(f"(absent(up{up}) unless on () kube_deployment_spec_replicas{deployment} == 0)")
+    for service in inputs.embeddings:
+        deployment = selector(inputs.in_namespace, f'deployment="{service.name}"')
+        up = selector(inputs.in_namespace, f'model="{service.name}"')
         missing.append(f"(absent(up{up}) unless on () kube_deployment_spec_replicas{deployment} == 0)")
     missing += [f'absent(up{{job="{job}"}})' for job in inputs.other_jobs]
     yield Alert(
@@ -312,6 +330,7 @@ def cost(inputs: MonitoringInputs) -> Iterator[Alert]:
 GROUPS: Mapping[str, Callable[[MonitoringInputs], Iterator[Alert]]] = {
     "llm-serving.objectives": objectives,
     "llm-serving.models": models,
+    "llm-serving.embeddings": embeddings,
     "llm-serving.gpu-alerts": gpus,
     "llm-serving.targets": targets,
     "llm-serving.cache-alerts": cache,

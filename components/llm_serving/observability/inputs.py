@@ -93,6 +93,21 @@ class MonitoredModel:
 
 
 @dataclass(frozen=True)
+class MonitoredEmbedding:
+    """An embedding service by the name that its Deployment, its Service and the gateway's route share."""
+
+    name: str
+    pool: str
+    gpus: int = 0
+    """GPUs of each pod; 0 where it computes on CPUs."""
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """The labels that its scrape adds."""
+        return {"model": self.name}
+
+
+@dataclass(frozen=True)
 class MonitoredPool:
     """A node pool, and what its nodes cost."""
 
@@ -128,6 +143,7 @@ class MonitoringInputs:
 
     models: tuple[MonitoredModel, ...]
     pools: tuple[MonitoredPool, ...]
+    embeddings: tuple[MonitoredEmbedding, ...] = ()
     namespace: str = "llm-serving"
     """Where the gateway and the models run."""
     slo: Slo = Slo()
@@ -159,6 +175,12 @@ class MonitoringInputs:
         return tuple({(item.runtime, item.version): item for item in (m.metrics for m in self.models)}.values())
 
     @property
+    def slos(self) -> Mapping[str, Slo]:
+        """What the callers of each model and of each embedding service may count on, by its name."""
+        own = {model.name: model.slo or self.slo for model in self.models}
+        return {**own, **{service.name: self.slo for service in self.embeddings}}
+
+    @property
     def in_namespace(self) -> str:
         """The matcher for this environment's namespace."""
         return f'namespace="{self.namespace}"'
@@ -168,7 +190,8 @@ class MonitoringInputs:
             yield "models: there must be at least one"
         pools = {pool.name for pool in self.pools}
         yield from self.slo.problems("slo")
-        for name in (self.namespace, *(model.name for model in self.models), *pools):
+        services = (*self.models, *self.embeddings)
+        for name in (self.namespace, *(service.name for service in services), *pools):
             if not _NAME.fullmatch(name):
                 yield f"{name!r} is no Kubernetes name: it goes into queries as it is"
         yield from self._model_problems(pools)
@@ -181,10 +204,13 @@ class MonitoringInputs:
                     )
 
     def _model_problems(self, pools: set[str]) -> Iterator[str]:
+        placed = [(f"models.{model.name}", model.pool) for model in self.models]
+        placed += [(f"embeddings.{service.name}", service.pool) for service in self.embeddings]
+        for where, pool in placed:
+            if pool not in pools:
+                yield f"{where}.pool: {pool!r} is no pool; known: {', '.join(sorted(pools)) or 'none'}"
         for model in self.models:
             where = f"models.{model.name}"
-            if model.pool not in pools:
-                yield f"{where}.pool: {model.pool!r} is no pool; known: {', '.join(sorted(pools)) or 'none'}"
             if model.slo is not None:
                 yield from model.slo.problems(f"{where}.slo")
             try:

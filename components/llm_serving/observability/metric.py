@@ -18,6 +18,7 @@ class Source(StrEnum):
 
     GATEWAY = "llm-gateway"
     RUNTIME = "inference runtime"
+    EMBEDDER = "embedder"
     GPU = "dcgm-exporter"
     KUBERNETES = "kube-state-metrics"
     PROMETHEUS = "prometheus"

@@ -36,6 +36,22 @@ GATEWAY = (
 )
 """From `llm_gateway/metrics.py`; a test compares the two."""
 
+EMBEDDER = (
+    *counters("llm_embedder_requests_total", labels=("endpoint", "code")),
+    *histograms("llm_embedder_request_duration_seconds", labels=("endpoint",)),
+    *counters(
+        "llm_embedder_inputs_total",
+        "llm_embedder_tokens_total",
+        "llm_embedder_inputs_truncated_total",
+        "llm_embedder_requests_rejected_total",
+        "llm_embedder_batch_errors_total",
+    ),
+    *gauges("llm_embedder_requests_in_flight", "llm_embedder_queued_tokens", "llm_embedder_draining"),
+    *histograms("llm_embedder_batch_inputs", "llm_embedder_batch_duration_seconds"),
+    *gauges("llm_embedder_info", labels=("model", "backend", "device")),
+)
+"""From `embedder/metrics.py`; a test compares the two."""
+
 REQUEST_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300)
 """Upper bounds of the gateway's histogram of whole requests, in seconds: what a latency objective can be set to."""
 FIRST_TOKEN_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64)
@@ -133,6 +149,7 @@ def _runtime() -> Iterator[Metric]:
 TABLE: Mapping[Source, tuple[Metric, ...]] = {
     Source.GATEWAY: GATEWAY,
     Source.RUNTIME: tuple(_runtime()),
+    Source.EMBEDDER: EMBEDDER,
     Source.GPU: GPU,
     Source.KUBERNETES: KUBERNETES,
     Source.PROMETHEUS: PROMETHEUS,

@@ -31,8 +31,8 @@ class Recording:
 
 def slo_classes(inputs: MonitoringInputs) -> Iterator[tuple[str, Slo]]:
     """Each different objective, with the matcher of the models that it is for."""
-    own = {model.name: model.slo for model in inputs.models if model.slo is not None and model.slo != inputs.slo}
-    if len(own) < len(inputs.models):
+    own = {name: slo for name, slo in inputs.slos.items() if slo != inputs.slo}
+    if len(own) < len(inputs.slos):
         yield none_of("model", own), inputs.slo
     by_slo: defaultdict[Slo, list[str]] = defaultdict(list)
     for name, slo in own.items():
@@ -44,11 +44,11 @@ def slo_classes(inputs: MonitoringInputs) -> Iterator[tuple[str, Slo]]:
 def _thresholds(inputs: MonitoringInputs, threshold: Callable[[Slo], float]) -> Iterator[tuple[tuple[str, ...], float]]:
     """Each different threshold, with the matchers of its models."""
     by_value: defaultdict[float, list[str]] = defaultdict(list)
-    for model in inputs.models:
-        by_value[threshold(model.slo or inputs.slo)].append(model.name)
+    for name, slo in inputs.slos.items():
+        by_value[threshold(slo)].append(name)
     common = threshold(inputs.slo)
     for value, names in by_value.items():
-        others = [name for name in (model.name for model in inputs.models) if name not in names]
+        others = [name for name in inputs.slos if name not in names]
         yield (('model!=""', none_of("model", others)) if value == common else (one_of("model", names),)), value
 
 
@@ -164,6 +164,9 @@ def _model_cost(inputs: MonitoringInputs) -> Iterator[Recording]:
     by_pool: defaultdict[str, defaultdict[tuple[int, str | None], list[str]]] = defaultdict(lambda: defaultdict(list))
     for model in inputs.models:
         by_pool[model.pool][model.gpus, model.version_of].append(model.name)
+    for service in inputs.embeddings:
+        if service.gpus:
+            by_pool[service.pool][service.gpus, None].append(service.name)
     for pool, alike in by_pool.items():
         counts = any_of(_gpus(inputs, names, of, each) for (each, of), names in alike.items())
         yield Recording("llm_serving:model_gpus:count", f"sum {_BY_MODEL} ({counts})", {"pool": pool})

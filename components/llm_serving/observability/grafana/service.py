@@ -42,6 +42,7 @@ def service(inputs: MonitoringInputs) -> dict[str, Any]:
             Row("Latency", list(_latency(inputs, at))),
             Row("Tokens", list(_tokens(at))),
             Row("Load", list(_load(inputs, at))),
+            Row("Embeddings", list(_embeddings(inputs, at))),
             Row("Objectives", list(_objectives(inputs))),
         ],
     )
@@ -248,6 +249,52 @@ def _load(inputs: MonitoringInputs, at: str) -> Iterator[Panel]:
             Ask(f"llm_serving:kv_cache_usage:max{at}", "{{model}}"),
             maximum=1,
         )
+
+
+def _embeddings(inputs: MonitoringInputs, at: str) -> Iterator[Panel]:
+    if not inputs.embeddings:
+        return
+    legend = "{{model}}"
+    yield graph(
+        "Inputs embedded",
+        "Inputs a second that the embedding services made vectors of, whoever asked.",
+        PER_SECOND,
+        Ask(_rate("llm_embedder_inputs_total", at), legend),
+    )
+    yield graph(
+        "Tokens embedded",
+        "Tokens a second that the embedding services read.",
+        PER_SECOND,
+        Ask(_rate("llm_embedder_tokens_total", at), legend),
+    )
+    yield graph(
+        "Time for a request",
+        "95th percentile, measured in the embedding services: in the queue, and computed.",
+        SECONDS,
+        Ask(_quantile(95, "llm_embedder_request_duration_seconds", at), legend),
+    )
+    yield graph(
+        "Tokens that wait",
+        "Tokens that wait or are computed, all pods of a service together.",
+        COUNT,
+        Ask(f"sum by (model) (llm_embedder_queued_tokens{at})", legend),
+    )
+    yield graph(
+        "Inputs of a batch",
+        "Inputs that are computed at once, on average: batches grow with the load.",
+        COUNT,
+        Ask(
+            f"{_rate('llm_embedder_batch_inputs_sum', at)} / ({_rate('llm_embedder_batch_inputs_count', at)} > 0)",
+            legend,
+        ),
+    )
+    yield graph(
+        "Refused and failed",
+        "Requests a second that were refused as too much waits, and batches that could not be computed.",
+        PER_SECOND,
+        Ask(_rate("llm_embedder_requests_rejected_total", at), "{{model}} refused"),
+        Ask(_rate("llm_embedder_batch_errors_total", at), "{{model}} failed batches"),
+    )
 
 
 def _objectives(inputs: MonitoringInputs) -> Iterator[Panel]:

@@ -44,7 +44,7 @@ capabilities:
 {{/* Caches that libraries keep in the home folder go where there is room for them. */}}
 {{- define "inference-service.env" -}}
 {{- $env := merge dict .Values.env (dict "HOME" "/tmp" "HF_HOME" "/tmp/huggingface") -}}
-{{- if not .Values.loader.copies -}}
+{{- if and .Values.loader.image (not .Values.loader.copies) -}}
 {{- $_ := set $env "WEIGHTS_URL" .Values.loader.source -}}
 {{- end -}}
 {{- range $name, $value := $env }}
