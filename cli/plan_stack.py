@@ -17,7 +17,7 @@ from llm_serving.capacity.cloud_facts import CloudFacts
 from llm_serving.capacity.cost import HOURS_PER_MONTH
 from llm_serving.capacity.findings import Finding
 from llm_serving.capacity.fit import Fit, fit
-from llm_serving.capacity.stack import Pool, Service, Stack
+from llm_serving.capacity.stack import Embedding, Pool, Service, Stack
 
 PRICES = "GPU nodes only, on demand in us-east-1"
 """What a cost of a plan is the cost of."""
@@ -117,6 +117,7 @@ def plan_json(planned: StackPlan) -> dict[str, Any]:
         "stack": planned.stack.name,
         "region": planned.stack.region,
         "services": [_service_json(placed) for placed in planned.services],
+        "embeddings": [_embedding_json(service) for service in planned.stack.embeddings.values()],
         "pools": [_pool_json(cost) for cost in planned.pools],
         "usd_per_hour": planned.usd_per_hour,
         "usd_per_month": monthly(planned.usd_per_hour),
@@ -144,6 +145,17 @@ def _service_json(placed: Placed) -> dict[str, Any]:
         "max_context": result.max_context if result else None,
         "concurrent_requests": result.concurrent_requests if result else None,
         "per_gpu_gib": output.budget_json(result.per_gpu) if result else None,
+    }
+
+
+def _embedding_json(service: Embedding) -> dict[str, Any]:
+    return {
+        "name": service.name,
+        "pool": service.pool,
+        "gpus": service.gpus,
+        "replicas": service.replicas,
+        "cpu_millicores": service.cpu_millicores,
+        "memory_mib": service.memory_mib,
     }
 
 

@@ -16,6 +16,8 @@ def write(planned: StackPlan) -> str:
     ]
     bars = [bar for placed in planned.services if (bar := _bar(placed))]
     tables = [("Services", _services(planned)), ("GPU pools", _pools(planned))]
+    if planned.stack.embeddings:
+        tables.insert(1, ("Embedding services", _embeddings(planned)))
     return page(f"Plan of stack {planned.stack.name}", summary, bars, tables, planned.findings)
 
 
@@ -61,6 +63,18 @@ def _service(placed: Placed) -> list[str]:
     sizes = (budget.total, budget.usable, budget.weights, budget.overhead, budget.kv_cache)
     tokens = (result.kv_pool_tokens, result.max_context, result.concurrent_requests)
     return [*head, *(f"{size:.1f}" for size in sizes), *(str(count) for count in tokens)]
+
+
+def _embeddings(planned: StackPlan) -> Table:
+    headings = ["service", "pool", "replicas", "GPUs each", "CPUs each", "MiB each"]
+    rows = [
+        [
+            *(service.name, service.pool, str(service.replicas), str(service.gpus)),
+            *(f"{service.cpu_millicores / 1000:g}", str(service.memory_mib)),
+        ]
+        for service in planned.stack.embeddings.values()
+    ]
+    return Table(headings, rows, frozenset(range(2, len(headings))))
 
 
 def _pools(planned: StackPlan) -> Table:

@@ -22,6 +22,9 @@ def show(planned: StackPlan, html: Path | None) -> None:
         console.print(memory(planned))
         console.print(legend(planned))
         console.print()
+    if planned.stack.embeddings:
+        console.print(embeddings(planned))
+        console.print()
     console.print(pools(planned))
     console.print(PRICES, style="dim")
     console.print()
@@ -52,6 +55,16 @@ def services(planned: StackPlan) -> Table:
             at_once = f"{result.concurrent_requests} x {service.max_total_tokens}"
             counts = [str(result.kv_pool_tokens), str(result.max_context), at_once]
         table.add_row(service.name, model, f"{service.replicas_text}{split} on {instance} ({service.pool})", *counts)
+    return table
+
+
+def embeddings(planned: StackPlan) -> Table:
+    """Embedding services, and what each of their pods asks for."""
+    table = _table("embedding service", "on", numbers=("CPUs", "MiB"))
+    for service in planned.stack.embeddings.values():
+        on = "1 GPU" if service.gpus else "CPUs"
+        cpus = f"{service.cpu_millicores / 1000:g}"
+        table.add_row(service.name, f"{service.replicas} on {on} ({service.pool})", cpus, str(service.memory_mib))
     return table
 
 

@@ -138,10 +138,37 @@ def test_what_runs_in_the_cluster_goes_before_the_nodes() -> None:
     for type_, name in (
         ("llm-serving:index:LlmGateway", "gateway"),
         ("llm-serving:index:InferenceService", "smollm2-135m"),
+        ("llm-serving:index:EmbeddingService", "all-minilm-l6-v2"),
         ("kubernetes:core/v1:Namespace", "llm-serving"),
     ):
         depends_on = made.one(type_, name).depends_on
         assert {"cluster-l4", "cluster-system", "cluster-coredns"} <= set(depends_on), (name, depends_on)
+
+
+def test_the_gateway_knows_the_embedding_service_and_its_kind() -> None:
+    made = run("local")
+    models = made.inputs("kubernetes:helm.sh/v4:Chart", "gateway")["values"]["models"]
+    assert models["all-minilm-l6-v2"] == {
+        "kind": "embedding",
+        "url": "http://all-minilm-l6-v2.llm-serving.svc.cluster.local:8080",
+        "timeout_seconds": 30,
+        "revision": "",
+    }
+    assert "kind" not in models["smollm2-135m"]
+    values = made.inputs("kubernetes:helm.sh/v4:Chart", "all-minilm-l6-v2")["values"]
+    assert values["image"] == "000000000000.dkr.ecr.us-east-1.amazonaws.com/embedder@sha256:" + "0" * 64
+    assert values["nodeSelector"] == {"llm-serving/pool": "system"}
+
+
+def test_an_embedding_service_on_a_gpu_has_the_image_for_it() -> None:
+    values = config("local")
+    images = json.loads(values["llm-serving:images"]) | {"embedderCuda": {"digest": "sha256:" + "b" * 64}}
+    values["llm-serving:images"] = json.dumps(images)
+    values["llm-serving:embeddings"] = json.dumps({"minilm": {"device": "gpu", "pool": "l4"}})
+    made = record(lambda: Environment(load(values)), stack="local")
+    passed = made.inputs("kubernetes:helm.sh/v4:Chart", "minilm")["values"]
+    assert passed["image"].endswith("/embedder-cuda@sha256:" + "b" * 64)
+    assert (passed["gpus"], passed["nodeSelector"]) == (1, {"llm-serving/pool": "l4"})
 
 
 def test_images_are_named_by_digest() -> None:
@@ -310,7 +337,7 @@ OFFERINGS: dict[str, frozenset[str]] = dict.fromkeys(
 )
 ACCEPTED = {
     "dev": {"ROLLOUT_ONE_REPLICA"},
-    "local": {"CACHE_RESERVED_MEMORY", "DEVICE_PLUGIN", "SYSTEM_POOL_ONE_NODE"},
+    "local": {"CACHE_RESERVED_MEMORY", "DEVICE_PLUGIN", "ROLLOUT_ONE_REPLICA", "SYSTEM_POOL_ONE_NODE"},
     "prod": {"GATEWAY_GENERATION_TIMEOUT", "TP_PCIE"},
     "staging": set[str](),
 }

@@ -156,6 +156,7 @@ def test_the_account_of_the_stack_is_asked(log: Log, monkeypatch: pytest.MonkeyP
     assert [line.rpartition("[")[2] for line in log.lines] == [
         "DEVICE_PLUGIN]",
         "SYSTEM_POOL_ONE_NODE]",
+        "ROLLOUT_ONE_REPLICA]",
         "CACHE_RESERVED_MEMORY]",
         "CLOUD_QUOTA_UNCHECKED]",
         "CLOUD_OFFERING_UNCHECKED]",

@@ -37,6 +37,7 @@ _GPU = '{Hostname="node-1",gpu="0",UUID="GPU-1",pod="qwen-1"}'
 _UP = {
     f'up{{{_NS},job="llm-gateway",pod="llm-gateway-1"}}': "1x300",
     f'up{{{_NS},job="llama",model="llama",pod="llama-1"}}': "1x300",
+    f'up{{{_NS},job="minilm",model="minilm",pod="minilm-1"}}': "1x300",
     'up{namespace="monitoring",job="dcgm-exporter"}': "1x300",
     'up{namespace="monitoring",job="kube-state-metrics"}': "1x300",
 }
@@ -239,6 +240,15 @@ TARGETS = (
     ),
     Case(
         "LlmTargetMissing",
+        "nothing scrapes an embedding service",
+        {
+            **{name: values for name, values in _UP.items() if "minilm" not in name},
+            f'up{{{_NS},model="qwen"}}': "1x60",
+        },
+        {30: (Expected({"namespace": NAMESPACE, "model": "minilm"}, severity="page"),)},
+    ),
+    Case(
+        "LlmTargetMissing",
         "a model that is scaled to nothing has no target",
         {**_UP, f'kube_deployment_spec_replicas{{{_NS},deployment="qwen"}}': "0x60"},
         quiet=(30, 50),
@@ -355,11 +365,25 @@ class Stories:
     """Between two evaluations."""
 
 
+EMBEDDINGS = (
+    Case(
+        "LlmEmbedderFull",
+        "one of two pods refuses requests for half an hour",
+        {
+            f'llm_embedder_requests_rejected_total{{{_NS},model="minilm",pod="minilm-1"}}': "0x5 0+60x30 1800x40",
+            f'llm_embedder_requests_rejected_total{{{_NS},model="minilm",pod="minilm-2"}}': "0x80",
+        },
+        {30: (Expected({"namespace": NAMESPACE, "model": "minilm"}, "1"),)},
+        quiet=(5, 10, 60),
+    ),
+)
+
 STORIES: Mapping[str, Stories] = {
     # Hours of them, in which nothing changes from one minute to the next.
     "objectives": Stories(OBJECTIVES, ("llm-serving.requests", "llm-serving.objectives"), minutes=5),
     "models": Stories(MODELS, ("llm-serving.runtimes", "llm-serving.models")),
     "gpus": Stories(GPUS, ("llm-serving.gpus", "llm-serving.gpu-alerts")),
+    "embeddings": Stories(EMBEDDINGS, ("llm-serving.embeddings",)),
     "targets": Stories(TARGETS, ("llm-serving.targets",)),
     "cache": Stories(CACHE, ("llm-serving.cache", "llm-serving.cache-alerts")),
     "cost": Stories(COST, ("llm-serving.cost", "llm-serving.cost-alerts")),

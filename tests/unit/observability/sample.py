@@ -1,6 +1,6 @@
 """One environment that has everything a rule or dashboard can be about: what the tests of this folder share."""
 
-from llm_serving.observability import MonitoredModel, MonitoredPool, MonitoringInputs, Slo
+from llm_serving.observability import MonitoredEmbedding, MonitoredModel, MonitoredPool, MonitoringInputs, Slo
 
 NAMESPACE = "llm-serving"
 
@@ -14,6 +14,7 @@ INPUTS = MonitoringInputs(
         MonitoredPool("l40s", {"g6e.24xlarge": 15.066}),
         MonitoredPool("system", {"m7i.xlarge": None}),
     ),
+    embeddings=(MonitoredEmbedding("minilm", "system"),),
     other_jobs=("dcgm-exporter", "kube-state-metrics"),
     other_usd_per_hour={"cache": 0.437},
     budget_usd_per_hour=100,

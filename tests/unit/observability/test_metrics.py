@@ -1,6 +1,7 @@
 """The table of metrics: that it is what is really exported, and that nothing asks for anything else."""
 
 import pytest
+from embedder.metrics import Metrics as EmbedderMetrics
 from llm_gateway.metrics import Metrics as GatewayMetrics
 from local_runtime.tgi.metrics import Histogram as TgiHistogram
 from local_runtime.tgi.metrics import Metrics as TgiMetrics
@@ -19,6 +20,13 @@ def _name(family: Family) -> str:
 def test_the_gateways_metrics_are_those_that_it_exports() -> None:
     exported = {_name(family): family.type for family in GatewayMetrics().registry.collect()}
     assert {metric.name: str(metric.kind) for metric in GATEWAY} == exported
+
+
+def test_the_embedders_metrics_are_those_that_it_exports() -> None:
+    families = list(EmbedderMetrics().registry.collect())
+    assert {metric.name: metric.kind.value for metric in metrics.EMBEDDER} == {
+        _name(family): family.type for family in families
+    }
 
 
 def test_the_gateways_labels_are_those_that_it_sets() -> None:
