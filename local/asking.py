@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import httpx
 from local.errors import LocalError
 
 MAX_TOKENS = 96
+_CHAT_PATH = "/v1/chat/completions"
 PATIENCE_S = 90
 """How long an environment may take until its load balancer and its gateway have found their targets."""
 
@@ -64,6 +65,14 @@ class Client:
                     for choice in json.loads(data)["choices"]:
                         yield choice["delta"].get("content") or ""
 
+    def embed(self, model: str, texts: Sequence[str]) -> list[list[float]]:
+        """Returns the vector of each text. Raises LocalError where there are none."""
+        response = self._post({"model": model, "input": list(texts)}, path="/v1/embeddings")
+        if response.status_code != 200:
+            problem = f"the API answered {response.status_code} {response.text[:300].strip()}"
+            raise LocalError(problem, "make status shows what is unwell")
+        return [each["embedding"] for each in response.json()["data"]]
+
     def wait(self, model: str, seconds: float = PATIENCE_S) -> None:
         """Waits until the model answers through the API. Raises LocalError with the last answer after `seconds`.
 
@@ -87,7 +96,7 @@ class Client:
 
     @property
     def _chat(self) -> str:
-        return f"{self.url}/v1/chat/completions"
+        return self.url + _CHAT_PATH
 
     @property
     def _headers(self) -> dict[str, str]:
@@ -98,10 +107,10 @@ class Client:
         messages = [{"role": "user", "content": prompt}]
         return {"model": model, "messages": messages, "temperature": 0, "max_tokens": MAX_TOKENS}
 
-    def _post(self, body: dict[str, Any], *, fresh: bool) -> httpx.Response:
+    def _post(self, body: dict[str, Any], *, fresh: bool = False, path: str = _CHAT_PATH) -> httpx.Response:
         headers = {**self._headers, **({"cache-control": "no-cache"} if fresh else {})}
         try:
-            return httpx.post(self._chat, json=body, headers=headers, timeout=120)
+            return httpx.post(self.url + path, json=body, headers=headers, timeout=120)
         except httpx.HTTPError as error:
             raise LocalError(
                 f"no answer from {self.url}: {error or type(error).__name__}", "make status shows what is unwell"

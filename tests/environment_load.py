@@ -15,6 +15,7 @@ from local.asking import Client
 from tests.environment_harness import outputs, wait
 
 MODEL = "smollm2-135m"
+EMBEDDINGS = "all-minilm-l6-v2"
 SILENCE_S = 40
 """How long a client waits for the next piece: with many clients on a small machine the first takes some seconds."""
 

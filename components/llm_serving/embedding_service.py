@@ -58,7 +58,9 @@ class EmbeddingService(pulumi.ComponentResource):
             model=args["model"],
             gpu=gpu,
             cpu_millicores=_checks.whole("cpu_millicores", args.get("cpu_millicores", 1000), low=10, high=192_000),
-            timeout_seconds=_checks.whole("timeout_seconds", args.get("timeout_seconds", 60), low=1, high=900, unit="s"),
+            timeout_seconds=_checks.whole(
+                "timeout_seconds", args.get("timeout_seconds", 60), low=1, high=900, unit="s"
+            ),
             truncate=args.get("truncate", False),
         )
         memory_mib = args.get("memory_mib", embedder.GPU_POOL_MIB if gpu else embedder.SYSTEM_POOL_MIB)
@@ -72,9 +74,7 @@ class EmbeddingService(pulumi.ComponentResource):
                 launch=embedder.launch(spec),
                 image=args["image"],
                 replicas=_checks.whole("replicas", args.get("replicas", 2), low=1, high=1000),
-                memory_mib=_checks.whole(
-                    "memory_mib", memory_mib, low=embedder.LEAST_MIB, high=1_048_576, unit="MiB"
-                ),
+                memory_mib=_checks.whole("memory_mib", memory_mib, low=embedder.LEAST_MIB, high=1_048_576, unit="MiB"),
                 pool=pool,
             ),
             opts=pulumi.ResourceOptions(parent=self),

@@ -97,6 +97,4 @@ def test_as_many_threads_as_cores_are_begun(millicores: int, threads: str) -> No
 
 
 def test_the_address_is_that_of_the_chart_s_service() -> None:
-    assert service().outputs["e"] == {
-        "url": "http://minilm.llm-serving.svc.cluster.local:8080"
-    }
+    assert service().outputs["e"] == {"url": "http://minilm.llm-serving.svc.cluster.local:8080"}

@@ -16,7 +16,7 @@ from llm_serving.observability import promql, queries
 from local import monitoring
 from local.monitoring import Monitored
 from tests.environment_harness import run, wait
-from tests.environment_load import MODEL, client, stream
+from tests.environment_load import EMBEDDINGS, MODEL, client, stream
 
 pytestmark = [pytest.mark.environment, pytest.mark.usefixtures("environment")]
 
@@ -52,19 +52,23 @@ def empty(expressions: dict[str, str]) -> list[str]:
 
 
 def serve_some_traffic() -> None:
-    """Whole and streamed answers, from the model and from the cache, over more than two scrapes."""
+    """Whole and streamed answers, from the model and from the cache, and vectors, over more than two scrapes."""
     api = client()
     for turn in range(4):
         question = f"What is {time.time_ns()}?"  # never asked before
         assert api.ask(MODEL, question).cache == "miss"
         assert api.ask(MODEL, question).cache == "hit"
         assert list(stream(api, f"Count to {turn + 3}.", 16))
+        assert len(api.embed(EMBEDDINGS, [question, "What else?"])) == 2
 
 
 @pytest.fixture(scope="module", autouse=True)
 def traffic() -> None:
     serve_some_traffic()
-    seen = f'sum(rate(llm_gateway_time_to_first_token_seconds_count{{model="{MODEL}"}}[{RATE}])) > 0'
+    seen = (
+        f'sum(rate(llm_gateway_time_to_first_token_seconds_count{{model="{MODEL}"}}[{RATE}])) > 0'
+        f' and sum(rate(llm_embedder_batch_inputs_count{{model="{EMBEDDINGS}"}}[{RATE}])) > 0'
+    )
     for _ in range(8):
         if values(seen):
             return
@@ -79,7 +83,7 @@ def test_every_target_is_scraped() -> None:
 
     wait(f"every target is up: {down()}", lambda: not down(), seconds=60)
     jobs = {each["metric"]["job"] for each in values("up")}
-    assert jobs >= {"llm-gateway", MODEL, "dcgm-exporter", "kube-state-metrics"}
+    assert jobs >= {"llm-gateway", MODEL, EMBEDDINGS, "dcgm-exporter", "kube-state-metrics"}
 
 
 def test_every_query_of_every_dashboard_has_an_answer() -> None:

@@ -36,14 +36,15 @@ NETWORK = """\
 |---|---|---|---|
 | API Gateway | load balancer | 80 | VPC link; the load balancer is internal and lets nothing else in |
 | load balancer | gateway pods | 8080 | two security group rules, network policy `llm-gateway` |
-| gateway pods, pods labelled `llm-serving/client: "true"` | model pods | 8080 | network policies of both |
-| pods of the namespace `monitoring` | gateway and model pods | 8080 | network policies |
+| gateway pods, pods labelled `llm-serving/client: "true"` | model and embedding pods | 8080 | network policies of both |
+| pods of the namespace `monitoring` | gateway, model and embedding pods | 8080 | network policies |
 | gateway pods | cache | 6379 | security group of the cache, network policy |
 | model pods | S3 | 443 | network policy; the role reads one model's prefix |
 | model pods | Pod Identity agent | 80 | network policy |
 | API server | KEDA's adapter and webhook | 6443, 9443 | network policy of the namespace `keda` |
 | KEDA's operator | Prometheus | 9090 | network policy |
-| pods | cluster DNS | 53 | network policy |
+| embedding pods | nothing | | network policy; they have no role |
+| other pods | cluster DNS | 53 | network policy |
 
 The VPC CNI enforces network policies (`enableNetworkPolicy`). The local environment has no CNI that does: there they
 are accepted and have no effect.

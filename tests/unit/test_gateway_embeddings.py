@@ -105,10 +105,10 @@ async def test_tgis_endpoints_take_the_only_model_that_generates() -> None:
 async def test_a_full_embedder_says_when_to_come_again() -> None:
     async def full(_: web.Request) -> web.Response:
         error = {"message": "Too much waits.", "type": "server_error", "code": "overloaded"}
-        return web.json_response({"error": error}, status=503, headers={"Retry-After": "1"})
+        return web.json_response({"error": error}, status=503, headers={"Retry-After": "7"})
 
     async with serving(FakeModel(full)) as embedder, serving(FakeModel()) as model:
         async with gateway_for(_config(embedder, model)) as client:
-            status, _, answer = await client.post(EMBEDDINGS, {"model": "minilm", "input": "one"})
-    assert status == 503
+            status, headers, answer = await client.post(EMBEDDINGS, {"model": "minilm", "input": "one"})
+    assert (status, headers["retry-after"]) == (503, "7")
     assert orjson.loads(answer)["error"]["code"] == "upstream_503"

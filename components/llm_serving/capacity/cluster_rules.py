@@ -51,7 +51,9 @@ def check(stack: Stack) -> Iterator[Finding]:
     for service in stack.workloads:
         if service.replicas == 1:
             # On CPUs a rollout starts a new pod first.
-            stops = "rollout, for as long as its weights take to load" if service.gpus else "of those, until another runs"
+            stops = (
+                "rollout, for as long as its weights take to load" if service.gpus else "of those, until another runs"
+            )
             yield Finding(
                 ROLLOUT.code,
                 ROLLOUT.severity,
@@ -115,7 +117,9 @@ def _mixed(setting: str, known: Sequence[InstanceType]) -> Iterator[Finding]:
         )
 
 
-def _pods(pool: Pool, setting: str, services: Sequence[Service | Embedding], known: Sequence[InstanceType]) -> Iterator[Finding]:
+def _pods(
+    pool: Pool, setting: str, services: Sequence[Service | Embedding], known: Sequence[InstanceType]
+) -> Iterator[Finding]:
     smallest = min(known, key=lambda instance: (instance.gpus, instance.memory_gib, instance.vcpus))
     node = nodes.allocatable(smallest)
     fitting: list[Service | Embedding] = []

@@ -17,7 +17,7 @@ GPU_POOL_MIB = 4096
 LEAST_MIB = 512
 """Less than this, and a pod is killed under load: see `SYSTEM_POOL_MIB`."""
 STARTUP_SECONDS = 120
-"""From its start to its first healthy answer: 2 s were measured on a CPU. PyTorch reads 5 GB of libraries first."""
+"""From its start to its first healthy answer: 3 s were measured on a CPU. PyTorch reads 5 GB of libraries first."""
 _END_SECONDS = 10
 """For the last request to be written, and the process's own end."""
 

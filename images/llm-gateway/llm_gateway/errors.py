@@ -35,20 +35,25 @@ class ApiError(Exception):
         return orjson.dumps({"error": error})
 
 
-def from_upstream(status: int, body: bytes) -> ApiError:
+def from_upstream(status: int, body: bytes, retry_after: str = "") -> ApiError:
     """The error to answer with when a model's service answered `status` (400 or above) and `body`.
+
+    `retry_after` is its header of that name, which is passed on where it is a number of seconds.
 
     What a service says about the request (4xx) is for the caller; what it says about itself (5xx) is not.
     """
+    headers = {"Retry-After": retry_after} if retry_after.isascii() and retry_after.isdigit() else {}
     if status >= 500:
         public = status if status in (503, 504) else 502
-        return ApiError(public, "The model failed to answer.", kind="upstream_error", code=f"upstream_{status}")
+        code = f"upstream_{status}"
+        return ApiError(public, "The model failed to answer.", kind="upstream_error", code=code, headers=headers)
     message, kind, code = _described(body)
     return ApiError(
         status,
         message or f"The model refused the request with status {status}.",
         kind=kind or ("rate_limit_error" if status == 429 else "invalid_request_error"),
         code=code,
+        headers=headers,
     )
 
 

@@ -39,9 +39,7 @@ class Inference:
     stream: bool
 
 
-def parse(
-    endpoint: Endpoint, body: bytes, header_model: str | None, models: Mapping[str, ModelRoute]
-) -> Inference:
+def parse(endpoint: Endpoint, body: bytes, header_model: str | None, models: Mapping[str, ModelRoute]) -> Inference:
     """Checks a request; raises ApiError with what the caller must change. A model may be named with its version.
 
     `header_model` is the `x-model` header, which names the model for TGI's own endpoints.

@@ -164,7 +164,7 @@ class Exchange:
         if response.status >= 400:
             if response.status >= 500:
                 self._count_failure(f"status_{response.status}")
-            raise from_upstream(response.status, body)
+            raise from_upstream(response.status, body, response.headers.get("Retry-After", ""))
         return self._whole(response, body)
 
     async def _send(self, upstream: Upstream) -> ClientResponse:

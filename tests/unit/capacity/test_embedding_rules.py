@@ -32,9 +32,7 @@ def test_nothing_is_wrong_with_either() -> None:
 
 
 def test_an_old_driver_runs_no_cuda_13() -> None:
-    old = next(
-        image for image in catalog.node_images() if image.driver[0] < 580 and image.ami_type == GPU.ami_type
-    )
+    old = next(image for image in catalog.node_images() if image.driver[0] < 580 and image.ami_type == GPU.ami_type)
     release = f"{old.kubernetes_version}.1-{old.release}"
     stack = replace(roomy(release_version=release), kubernetes_version=old.kubernetes_version)
     errors = [each for each in found(stack, ON_GPU) if each.setting.startswith("embeddings.")]

@@ -63,6 +63,18 @@ def test_the_stacks_of_the_project_are_planned(capsys: pytest.CaptureFixture[str
         assert pool["most_usd_per_hour"] == pytest.approx(price * pool["most_nodes"])
 
 
+def test_embedding_services_are_in_every_form_of_it(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    name, path = "all-minilm-l6-v2", STACKS / "Pulumi.prod.yaml"
+    assert plan(capsys, path, "--json").json["embeddings"] == [
+        {"name": name, "pool": "system", "gpus": 0, "replicas": 2, "cpu_millicores": 1000, "memory_mib": 1024}
+    ]
+    page = tmp_path / "plan.html"
+    text = plan(capsys, path, "--html", str(page)).out
+    assert re.search(rf"^{name} +2 on CPUs \(system\) +1 +1024$", text, re.MULTILINE)
+    assert "<h2>Embedding services</h2>" in page.read_text()
+    assert name in page.read_text()
+
+
 def test_text_has_services_bars_costs_and_findings(capsys: pytest.CaptureFixture[str]) -> None:
     answer = plan(capsys, STACKS / "Pulumi.prod.yaml")
     assert answer.status == 0
