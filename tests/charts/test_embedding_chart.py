@@ -61,7 +61,7 @@ def test_what_the_container_is_told_is_what_the_embedder_reads(objects: Objects)
     assert (settings.model_name, settings.threads, settings.truncate) == (MODEL, 1, False)
     assert settings.drain_deadline_seconds == settings.request_timeout_seconds == 60
     assert pod(objects)["terminationGracePeriodSeconds"] > 60 + 5
-    assert embedder.VERSION == __version__
+    assert __version__ == embedder.VERSION
 
 
 def test_probes_ask_for_readiness(objects: Objects) -> None:

@@ -3,6 +3,7 @@
 import base64
 import itertools
 import struct
+from collections.abc import Mapping
 
 import httpx
 import numpy as np
@@ -23,7 +24,7 @@ def ready() -> None:
     wait("the embedding service's pod", lambda: ready_pods(EMBEDDINGS), seconds=180)
 
 
-def post(path: str, body: dict[str, object]) -> httpx.Response:
+def post(path: str, body: Mapping[str, object]) -> httpx.Response:
     api = client()
     headers = {"x-api-key": api.key}
     return httpx.post(api.url + path, json=body, headers=headers, timeout=60, trust_env=False)

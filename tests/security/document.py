@@ -36,7 +36,7 @@ NETWORK = """\
 |---|---|---|---|
 | API Gateway | load balancer | 80 | VPC link; the load balancer is internal and lets nothing else in |
 | load balancer | gateway pods | 8080 | two security group rules, network policy `llm-gateway` |
-| gateway pods, pods labelled `llm-serving/client: "true"` | model and embedding pods | 8080 | network policies of both |
+| gateway pods, pods labelled `llm-serving/client: "true"` | model, embedding pods | 8080 | network policies of both |
 | pods of the namespace `monitoring` | gateway, model and embedding pods | 8080 | network policies |
 | gateway pods | cache | 6379 | security group of the cache, network policy |
 | model pods | S3 | 443 | network policy; the role reads one model's prefix |

@@ -63,6 +63,9 @@ def test_the_key_changes_with_content_name_mode_and_base(recipe: Recipe, monkeyp
     keys.append(content_key(replace(recipe, on_base=False)))
     keys.append(content_key(replace(recipe, on_base=False, programs=())))
     keys.append(content_key(replace(recipe, on_base=False, programs=(), target="app")))
+    (recipe.context / "Dockerfile.cpu").write_text("FROM scratch\n")
+    keys.append(content_key(recipe))
+    keys.append(content_key(replace(recipe, file="Dockerfile.cpu")))
 
     assert len(set(keys)) == len(keys)
 
@@ -73,6 +76,16 @@ def test_the_key_changes_with_a_program(recipe: Recipe, tmp_path: Path) -> None:
     images._file_digest.cache_clear()  # pyright: ignore[reportPrivateUsage]
 
     assert content_key(recipe) != before
+
+
+def test_a_dockerfile_of_another_name_must_be_there(recipe: Recipe) -> None:
+    with pytest.raises(LocalError, match=r"has no Dockerfile\.cpu"):
+        content_key(replace(recipe, file="Dockerfile.cpu"))
+
+
+def test_the_local_embedder_is_the_one_for_cpus() -> None:
+    (recipe,) = (each for each in images.RECIPES if each.name == "embedder")
+    assert "EMBEDDER_DEVICE=cpu" in (recipe.context / recipe.file).read_text()
 
 
 def test_a_stack_gets_the_images_that_it_names() -> None:

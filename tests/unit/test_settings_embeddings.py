@@ -61,8 +61,10 @@ def test_the_image_of_its_device_and_the_pool_must_be_there_all_at_once() -> Non
         f"llm-serving:embeddings.{NAME}.pool: 'l5' is no pool of cluster.gpuPools; nearest valid value: l4",
         "llm-serving:images.embedder: is missing, and it serves smollm2-135m; nearest valid value: tag: 0.1.0",
         f"llm-serving:images.embedderCuda: is missing, and it serves {NAME}; nearest valid value: tag: 0.1.0",
-        "llm-serving:embeddings.smollm2-135m: the name is that of models.smollm2-135m too;"
-        " nearest valid value: smollm2-135m-embedding",
+        (
+            "llm-serving:embeddings.smollm2-135m: the name is that of models.smollm2-135m too;"
+            " nearest valid value: smollm2-135m-embedding"
+        ),
     ]
 
 

@@ -1,4 +1,4 @@
-"""The embedder of images/embedder: environment and probes of an embedding service. Pure. Its weights are in its image."""
+"""The embedder of images/embedder: environment and probes of an embedding service. Pure."""
 
 import math
 from dataclasses import dataclass
