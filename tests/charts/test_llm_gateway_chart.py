@@ -209,6 +209,13 @@ def test_versions_reach_the_gateway_as_they_are(tmp_path: Path) -> None:
     assert {"ports": [{"protocol": "TCP", "port": 443}]} in egress(objects)
 
 
+def test_a_models_kind_reaches_the_gateway(tmp_path: Path) -> None:
+    models = {"minilm": {"kind": "embedding", "url": URL, "timeout_seconds": 30, "revision": ""}}
+    objects = render(tmp_path, CHART, CHART, values(models=models))
+    document = yaml.safe_load(objects["ConfigMap"]["data"]["gateway.yaml"])
+    assert GatewayConfig.model_validate(document).models["minilm"].kind == "embedding"
+
+
 def test_without_ranges_security_groups_alone_decide(tmp_path: Path) -> None:
     policy = render(tmp_path, CHART, CHART, values(networkCidrs=[]))["NetworkPolicy"]["spec"]
     assert policy["ingress"] == [{"ports": [{"protocol": "TCP", "port": 8080}]}]
@@ -251,6 +258,7 @@ def test_large_numbers_stay_whole(tmp_path: Path) -> None:
         ({"imag": "x"}, "imag"),
         ({"models": {}}, "models"),
         ({"models": {"m": {"url": "m:8080"}}}, "url"),
+        ({"models": {"m": {"url": URL, "kind": "embeddings"}}}, "kind"),
         ({"models": {"m": {"url": URL, "timeout_seconds": 901}}}, "timeout_seconds"),
         ({"cache": {"enabled": True, "ttlSeconds": 1, "secretName": ""}}, "secretName"),
         ({"cache": {"enabled": True, "ttlSeconds": 1, "secretName": "s", "url": "rediss://x"}}, "url"),

@@ -133,6 +133,13 @@ def test_versions_share_a_route() -> None:
     }
 
 
+def test_a_route_to_an_embedding_service_says_so() -> None:
+    made = gateway(models={"minilm": {"kind": "embedding", "url": "http://minilm:8080", "timeout_seconds": 30}})
+    assert made.inputs(CHART, "g")["values"]["models"] == {
+        "minilm": {"kind": "embedding", "url": "http://minilm:8080", "timeout_seconds": 30, "revision": ""}
+    }
+
+
 def test_cache_url_is_in_one_secret_and_nowhere_else() -> None:
     made = gateway()
     assert made.inputs("kubernetes:core/v1:Secret", "g-cache") == {
@@ -158,6 +165,14 @@ def test_cache_url_is_in_one_secret_and_nowhere_else() -> None:
             "timeout_seconds: 901 s is outside 1 to 900; nearest valid value: 900",
         ),
         ({"models": {"tiny": {}}}, "models.tiny: set exactly one of url and versions"),
+        (
+            {"models": {"tiny": {"url": "http://tiny", "kind": "embeddings"}}},
+            "models.tiny.kind: 'embeddings' is not one of generation, embedding; nearest valid value: embedding",
+        ),
+        (
+            {"models": {"tiny": {"kind": "embedding", "versions": VERSIONS}}},
+            "models.tiny.versions: a model that makes embeddings has none; nearest valid value: url",
+        ),
         (
             {"models": {"tiny": {"url": "http://tiny", "versions": VERSIONS}}},
             "models.tiny: set exactly one of url and versions",

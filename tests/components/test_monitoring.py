@@ -139,6 +139,22 @@ def test_a_version_is_scraped_under_its_models_name() -> None:
     ]
 
 
+def test_an_embedding_service_is_scraped_and_shown_as_a_model_is() -> None:
+    made = monitoring(embeddings={"minilm": {}})
+    spec = made.inputs("kubernetes:monitoring.coreos.com/v1:ServiceMonitor", "m-model-minilm")["spec"]
+    assert spec["selector"] == {
+        "matchLabels": {"app.kubernetes.io/name": "inference-service", "app.kubernetes.io/instance": "minilm"}
+    }
+    assert spec["endpoints"] == [
+        {"port": "http", "path": "/metrics", "relabelings": [{"targetLabel": "model", "replacement": "minilm"}]}
+    ]
+    dashboard = "m-dashboard-llm-serving-service"
+    (with_it,) = made.inputs("kubernetes:core/v1:ConfigMap", dashboard)["data"].values()
+    (without,) = monitoring().inputs("kubernetes:core/v1:ConfigMap", dashboard)["data"].values()
+    assert "llm_embedder_queued_tokens" in with_it
+    assert "llm_embedder" not in without
+
+
 def test_only_alertmanager_publishes_and_only_to_the_topic() -> None:
     made = monitoring()
     policy = json.loads(made.inputs("aws:iam/rolePolicy:RolePolicy", "m-publish")["policy"])
@@ -188,6 +204,7 @@ def test_a_price_that_the_settings_give_is_the_one_used() -> None:
         ({"replicas": 3}, r"^replicas: 3 is outside 1 to 2; nearest valid value: 2$"),
         ({"storage_gb": 20000}, r"^storage_gb: 20000 GB is outside 0 to 16384; nearest valid value: 16384$"),
         ({"models": {"m": {"pool": "l5"}}}, r"^models.m.pool: 'l5' is no pool; known: l4, system$"),
+        ({"embeddings": {"e": {"pool": "l5"}}}, r"^embeddings.e.pool: 'l5' is no pool; known: l4, system$"),
     ],
 )
 def test_refused(args: dict[str, Any], message: str) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from llm_serving.observability import (
     InputsError,
+    MonitoredEmbedding,
     MonitoredModel,
     MonitoredPool,
     MonitoringInputs,
@@ -194,6 +195,23 @@ def test_a_versions_pods_cost_its_model() -> None:
         ),
         f'sum by (namespace, model) (label_replace({at}"llama"}}, "model", "$1", "deployment", "(.+)") * 4)',
     ]
+
+
+def test_an_embedding_services_gpus_are_not_its_neighbours_cost() -> None:
+    on_gpu = replace(INPUTS, embeddings=(MonitoredEmbedding("minilm", "l4", gpus=1),))
+    counts = expressions(on_gpu)["llm_serving:model_gpus:count"]
+    at = 'kube_deployment_status_replicas{namespace="llm-serving",deployment'
+    assert counts[0] == (
+        f'sum by (namespace, model) (label_replace({at}=~"minilm|qwen"}}, "model", "$1", "deployment", "(.+)") * 1)'
+    )
+    # On CPUs it has none of them.
+    assert not any("minilm" in count for count in expressions(INPUTS)["llm_serving:model_gpus:count"])
+
+
+def test_without_embedding_services_nothing_is_asked_of_one() -> None:
+    without = expressions(replace(INPUTS, embeddings=()))
+    assert "LlmEmbedderFull" not in without
+    assert not any("llm_embedder" in each for found in without.values() for each in found)
 
 
 def test_a_version_that_nothing_scrapes_is_missed_by_itself() -> None:
