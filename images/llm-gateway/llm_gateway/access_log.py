@@ -56,6 +56,8 @@ class Record:
     error: str = ""
     cache: str = ""
     cache_reason: str = ""
+    similarity: float | None = None
+    """Of the question that means the same, where the semantic cache knows one."""
     tries: int = 0
     first_token: float | None = None
     """Seconds from the request's arrival."""
@@ -99,6 +101,7 @@ class Record:
             "stream": self.stream or None,
             "cache": self.cache or None,
             "cache_reason": self.cache_reason or None,
+            "similarity": None if self.similarity is None else round(self.similarity, 4),
             "tries": self.tries or None,
             "first_token_ms": None if self.first_token is None else round(self.first_token * 1000, 2),
             "prompt_tokens": self.prompt_tokens,

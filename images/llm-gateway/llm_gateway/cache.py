@@ -90,6 +90,11 @@ class CacheStore:
         """Whether requests use the cache now."""
         return self._available
 
+    @property
+    def client(self) -> Redis | None:
+        """The connections, for what else is kept in the same server; None while it is not in use."""
+        return self._client if self._available else None
+
     async def get(self, key: str) -> bytes | None:
         """The value of `key`, None where there is none; raises CacheUnavailableError after at most the timeout."""
         client = self._client
@@ -104,13 +109,14 @@ class CacheStore:
         self._timeouts = 0
         return value
 
-    def put(self, key: str, value: bytes) -> None:
-        """Stores `value` in the background; dropped where it is too long, or the cache is down or behind."""
+    def put(self, key: str, value: bytes) -> bool:
+        """Stores `value` in the background; drops it, and says so, if it is too long, or the cache down or behind."""
         if not self._available or len(value) > self._config.max_entry_bytes or len(self._writes) >= _MAX_PENDING_WRITES:
-            return
+            return False
         task = asyncio.get_running_loop().create_task(self._put(key, value))
         self._writes.add(task)
         task.add_done_callback(self._writes.discard)
+        return True
 
     async def run(self) -> None:
         """Keeps the connection for ever: connects, notices a changed URL, reconnects after a failure."""

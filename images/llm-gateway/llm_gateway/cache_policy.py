@@ -15,7 +15,8 @@ from llm_gateway.inference import Endpoint, Inference
 from llm_gateway.json_fields import as_object
 
 _PREFIX = "llm-gateway:exact:1:"
-_TRANSPORT_FIELDS = frozenset({"stream", "stream_options"})
+TRANSPORT_FIELDS = frozenset({"stream", "stream_options"})
+"""Fields that only say how an answer travels."""
 _IDENTITY_HEADERS = ("x-api-key-id", "x-api-key", "authorization")
 _TENANT_HEX_DIGITS = 32
 
@@ -57,7 +58,7 @@ def _directives(headers: Mapping[str, str]) -> set[str]:
 
 def key(inference: Inference, tenant_name: str, revision: str) -> str:
     """The Redis key of this request's answer."""
-    question = {name: value for name, value in inference.fields.items() if name not in _TRANSPORT_FIELDS}
+    question = {name: value for name, value in inference.fields.items() if name not in TRANSPORT_FIELDS}
     identity = [tenant_name, inference.model, revision, inference.endpoint.value, question]
     canonical = orjson.dumps(identity, option=orjson.OPT_SORT_KEYS)
     return _PREFIX + hashlib.sha256(canonical).hexdigest()

@@ -19,6 +19,8 @@ from pydantic import (
 KIB = 1024
 MIB = 1024 * KIB
 
+DEFAULT_THRESHOLD = 0.9
+
 ONLY_VERSION = "stable"
 """Name of the version that a model without versions has."""
 ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")]
@@ -56,6 +58,15 @@ class Version(_Section):
     """Whether it only gets copies of requests, and nobody its answers."""
 
 
+class SemanticRoute(_Section):
+    """How a model's questions are compared by meaning."""
+
+    mode: Literal["answer", "shadow"]
+    """`shadow` only counts what `answer` would have answered from the cache."""
+    threshold: float = Field(default=DEFAULT_THRESHOLD, gt=0, le=1)
+    """Least cosine of two questions that may have the same answer."""
+
+
 class ModelRoute(_Section):
     """Where a model is served: at one address, or by versions that share its requests."""
 
@@ -69,6 +80,8 @@ class ModelRoute(_Section):
     """The weights' revision at `url`: answers cached for another revision are not used."""
     hold: bool = False
     """Whether requests wait, as long as they may, while no pod takes them: the model may be scaled to zero."""
+    semantic_cache: SemanticRoute | None = None
+    """Where questions that only mean the same are answered from the cache, too."""
     versions: tuple[Version, ...] = ()
     """Versions, whose weights sum to 100 without those of shadows."""
 
@@ -102,6 +115,25 @@ class ModelRoute(_Section):
         return self
 
 
+class SemanticConfig(_Section):
+    """The semantic tier of the response cache."""
+
+    embedder_url: BaseUrl
+    """Base URL of the embedder, which has `/v1/embeddings`."""
+    embedder_model: ModelName = "all-MiniLM-L6-v2"
+    """The model that is asked for there. Entries of another one are not used."""
+    timeout_seconds: float = Field(default=0.25, gt=0, le=10)
+    """Longest wait for a whole lookup: embedding, search, answer."""
+    retry_seconds: float = Field(default=5.0, gt=0)
+    """After three failures in a row, time until a lookup is tried again."""
+    max_question_chars: int = Field(default=800, ge=1, le=8192)
+    """Longer questions are not compared. The default is about the 256 tokens that all-MiniLM-L6-v2 reads."""
+    max_entries: int = Field(default=20_000, ge=1, le=1_000_000)
+    """Questions that are kept; the oldest go first. Each takes 1.5 kB for 384 numbers, and its text."""
+    max_partition_entries: int = Field(default=2_000, ge=1, le=1_000_000)
+    """Questions that are kept of one tenant, model, system prompt and history; the oldest go first."""
+
+
 class CacheConfig(_Section):
     """The response cache in Redis or Valkey."""
 
@@ -120,6 +152,8 @@ class CacheConfig(_Section):
     retry_seconds: float = Field(default=1.0, gt=0)
     """Time between two attempts to reach a cache that failed."""
     max_connections: int = Field(default=4, ge=1)
+    semantic: SemanticConfig | None = None
+    """The tier that compares questions by meaning; models ask for it by `semantic_cache`."""
 
     @model_validator(mode="after")
     def _has_url(self) -> Self:
@@ -162,6 +196,13 @@ class GatewayConfig(_Section):
     cache: CacheConfig = CacheConfig()
     upstream: UpstreamConfig = UpstreamConfig()
     server: ServerConfig = ServerConfig()
+
+    @model_validator(mode="after")
+    def _semantic_cache_is_there(self) -> Self:
+        asking = [name for name, route in self.models.items() if route.semantic_cache]
+        if asking and not (self.cache.enabled and self.cache.semantic):
+            raise ValueError(f"models.{asking[0]}.semantic_cache needs cache.enabled and cache.semantic")
+        return self
 
 
 def load(path: Path) -> GatewayConfig:

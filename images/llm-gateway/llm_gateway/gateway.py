@@ -2,14 +2,19 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 
 from llm_gateway.cache import CacheStore
 from llm_gateway.config import GatewayConfig, ServerConfig
 from llm_gateway.errors import ApiError
 from llm_gateway.metrics import Metrics
 from llm_gateway.proxy import Backend
+from llm_gateway.semantic_cache import SemanticCache
 from llm_gateway.shadow import Shadows
 from llm_gateway.upstream import Upstream
+
+
+_Closed = SemanticCache | CacheStore | Upstream | None
 
 
 class Gateway:
@@ -24,7 +29,7 @@ class Gateway:
         self._shadows = Shadows(self.metrics)
         self._in_flight = 0
         self._last_busy = time.monotonic()
-        self._cache_task: asyncio.Task[None] | None = None
+        self._cache_tasks: list[asyncio.Task[None]] = []
         self._retired: set[asyncio.Task[None]] = set()
 
     @property
@@ -61,14 +66,15 @@ class Gateway:
             return
         keep_cache = old is not None and old.config.cache == config.cache
         keep_upstream = old is not None and old.config.upstream == config.upstream
-        cache = old.cache if old and keep_cache else self._new_cache(config)
+        cache, semantic = (old.cache, old.semantic) if old and keep_cache else self._new_cache(config)
         upstream = old.upstream if old and keep_upstream else Upstream(config.upstream)
-        self._backend = Backend(config, upstream, cache, self._shadows, self.metrics)
+        self._backend = Backend(config, upstream, cache, semantic, self._shadows, self.metrics)
         self.metrics.expect(config.models)
         self.loaded_at = int(time.time())
         if old is not None:
             longest = max(route.timeout_seconds for route in old.config.models.values())
-            self._retire(None if keep_cache else old.cache, None if keep_upstream else old.upstream, longest)
+            closing = [None if keep_cache else old.semantic, None if keep_cache else old.cache]
+            self._retire([*closing, None if keep_upstream else old.upstream], longest)
 
     def request_began(self) -> None:
         """Counts a request in."""
@@ -91,41 +97,44 @@ class Gateway:
         for task in set(self._retired):
             task.cancel()
         await asyncio.gather(*self._retired, return_exceptions=True)
-        self._stop_cache_task()
+        self._stop_cache_tasks()
         await self._shadows.close()
         if self._backend is not None:
-            await _close(self._backend.cache, self._backend.upstream)
+            await _close([self._backend.semantic, self._backend.cache, self._backend.upstream])
 
-    def _new_cache(self, config: GatewayConfig) -> CacheStore | None:
-        self._stop_cache_task()
+    def _new_cache(self, config: GatewayConfig) -> tuple[CacheStore | None, SemanticCache | None]:
+        self._stop_cache_tasks()
         if not config.cache.enabled:
-            return None
+            return None, None
+        start = asyncio.get_running_loop().create_task
         cache = CacheStore(config.cache, self.metrics)
-        self._cache_task = asyncio.get_running_loop().create_task(cache.run())
-        return cache
+        self._cache_tasks.append(start(cache.run()))
+        if config.cache.semantic is None:
+            return cache, None
+        semantic = SemanticCache(config.cache, config.cache.semantic, cache, self.metrics)
+        self._cache_tasks.append(start(semantic.run()))
+        return cache, semantic
 
-    def _stop_cache_task(self) -> None:
-        if self._cache_task is not None:
-            self._cache_task.cancel()
-            self._cache_task = None
+    def _stop_cache_tasks(self) -> None:
+        while self._cache_tasks:
+            self._cache_tasks.pop().cancel()
 
-    def _retire(self, cache: CacheStore | None, upstream: Upstream | None, after_seconds: float) -> None:
+    def _retire(self, closing: Sequence[_Closed], after_seconds: float) -> None:
         """Closes what is no longer in force once the last request that may use it has ended."""
 
         async def close() -> None:
             try:
                 await asyncio.sleep(after_seconds)
             finally:
-                await _close(cache, upstream)
+                await _close(closing)
 
-        if cache is not None or upstream is not None:
+        if any(closing):
             task = asyncio.get_running_loop().create_task(close())
             self._retired.add(task)
             task.add_done_callback(self._retired.discard)
 
 
-async def _close(cache: CacheStore | None, upstream: Upstream | None) -> None:
-    if cache is not None:
-        await cache.close()
-    if upstream is not None:
-        await upstream.close()
+async def _close(closing: Sequence[_Closed]) -> None:
+    for each in closing:
+        if each is not None:
+            await each.close()

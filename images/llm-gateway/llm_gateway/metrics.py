@@ -12,6 +12,7 @@ from llm_gateway.config import ModelRoute
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300)
+_LOOKUP_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
 _FIRST_TOKEN_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64)
 
 
@@ -79,6 +80,30 @@ class Metrics:
             "When the certificate ends that the cache showed at the last connection; 0 before the first one over TLS.",
             registry=self.registry,
         )
+        self.semantic_results = Counter(
+            "llm_gateway_semantic_cache_lookups",
+            "Lookups by meaning: hit, shadow_hit, miss, guarded (alike, but refused), refused by the embedder (too"
+            " long), or unavailable.",
+            ["model", "result"],
+            registry=self.registry,
+        )
+        self.semantic_errors = Counter(
+            "llm_gateway_semantic_cache_errors",
+            "Operations of the semantic cache that failed; the request was answered without it.",
+            ["operation", "kind"],
+            registry=self.registry,
+        )
+        self.semantic_lookup = Histogram(
+            "llm_gateway_semantic_cache_lookup_duration_seconds",
+            "Time of a lookup by meaning that did not fail, the embedding included.",
+            buckets=_LOOKUP_BUCKETS,
+            registry=self.registry,
+        )
+        self.semantic_entries = Gauge(
+            "llm_gateway_semantic_cache_entries",
+            "Questions that a lookup by meaning can find.",
+            registry=self.registry,
+        )
         self.upstream_errors = Counter(
             "llm_gateway_upstream_errors",
             "Failures of an inference service towards a request, by kind.",
@@ -123,6 +148,9 @@ class Metrics:
             for kind in ("prompt", "completion"):
                 self.tokens.labels(model, kind)
                 self.cache_tokens_saved.labels(model, kind)
+            if route.semantic_cache:
+                for result in ("hit", "shadow_hit", "miss", "unavailable"):
+                    self.semantic_results.labels(model, result)
             for version in route.live:
                 self.first_token.labels(model, version.name)
             for version in route.shadows:

@@ -16,6 +16,8 @@ from llm_gateway.errors import ApiError, from_upstream
 from llm_gateway.inference import Inference
 from llm_gateway.json_fields import as_object, parse_object
 from llm_gateway.metrics import Metrics
+from llm_gateway.semantic_cache import Lookup, SemanticCache
+from llm_gateway.semantic_question import question
 from llm_gateway.shadow import Shadows
 from llm_gateway.stream_capture import StreamCapture
 from llm_gateway.upstream import NOT_CONNECTED, UnreachableError, Upstream
@@ -41,6 +43,7 @@ class Backend:
     config: GatewayConfig
     upstream: Upstream
     cache: CacheStore | None
+    semantic: SemanticCache | None
     shadows: Shadows
     metrics: Metrics
 
@@ -68,6 +71,7 @@ class Exchange:
         self._version, self._named = versions.select(self._route, inference, request.headers)
         record.version = self._version.name
         self._key: str | None = None
+        self._similar: Lookup | None = None
         self._response: web.StreamResponse | None = None
         self._capture = StreamCapture(0)
         self._held = False
@@ -111,19 +115,37 @@ class Exchange:
         if record.cache_reason:
             return None
         key = cache_policy.key(self._inference, record.tenant, self._version.revision)
+        fresh = cache_policy.wants_fresh(self._request.headers)
         try:
-            value = None if cache_policy.wants_fresh(self._request.headers) else await cache.get(key)
+            value = None if fresh else await cache.get(key)
         except CacheUnavailableError:
             record.cache_reason = "unavailable"
             return None
         self._key = key
         body = None if value is None else self._from_cache(value)
+        if body is None and not fresh:
+            body = await self._from_similar()
         record.cache = "miss" if body is None else "hit"
         if body is None:
             return None
         if self._inference.stream:
             return await self._replay(body)
         return web.Response(body=body, headers=self._answer_headers("application/json"))
+
+    async def _from_similar(self) -> bytes | None:
+        """The body that answers this request from the answer to a question that means the same, if that is wanted."""
+        semantic, route, record = self._backend.semantic, self._route.semantic_cache, self._record
+        if semantic is None or route is None:
+            return None
+        asked = question(self._inference, record.tenant, self._version.revision, semantic.max_question_chars)
+        if asked is None:
+            return None
+        self._similar = found = await semantic.look(self._inference.model, asked, route, self._from_cache)
+        if found is None:
+            return None
+        record.similarity = found.similarity
+        record.cache_reason = "" if found.answer is None else "semantic"
+        return found.answer
 
     def _from_cache(self, value: bytes) -> bytes | None:
         """The body that answers this request from a cached answer; None where that answer does not suffice."""
@@ -205,7 +227,11 @@ class Exchange:
         if other is None:
             raise error
         self._backend.metrics.failovers.labels(self._inference.model, self._version.name).inc()
-        self._version, self._key = other, None  # its answer is not one for the revision that was looked up
+        self._version, self._key, self._similar = (
+            other,
+            None,
+            None,
+        )  # its answer is not one for the revision that was looked up
         self._record.version = other.name
 
     def _whole(self, response: ClientResponse, body: bytes) -> web.Response:
@@ -273,8 +299,12 @@ class Exchange:
             return response
 
     def _store(self, answer: bytes) -> None:
-        if self._backend.cache is not None and self._key is not None:
-            self._backend.cache.put(self._key, answer)
+        backend = self._backend
+        if backend.cache is None or self._key is None:
+            return
+        accepted = backend.cache.put(self._key, answer)
+        if accepted and self._similar is not None and backend.semantic is not None:
+            backend.semantic.put(self._similar, self._key)
 
     def _answer_headers(self, content_type: str) -> dict[str, str]:
         headers = {**self._headers, "Content-Type": content_type}
@@ -282,6 +312,8 @@ class Exchange:
             headers |= _STREAM_HEADERS
         if self._record.cache:
             headers["X-Cache"] = self._record.cache
+        if self._record.cache_reason == "semantic":
+            headers["X-Cache-Similarity"] = f"{self._record.similarity:.4f}"
         headers["X-Model-Version"] = self._record.version
         return headers
 
