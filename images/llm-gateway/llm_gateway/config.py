@@ -19,7 +19,8 @@ from pydantic import (
 KIB = 1024
 MIB = 1024 * KIB
 
-DEFAULT_THRESHOLD = 0.9
+DEFAULT_THRESHOLD = 0.95
+"""Of `bench/semantic_cache.md`: with the guard, fewer than 1 % of the near misses of the labelled set are hits."""
 
 ONLY_VERSION = "stable"
 """Name of the version that a model without versions has."""

@@ -13,7 +13,6 @@ from llm_gateway.semantic_cache import SemanticCache
 from llm_gateway.shadow import Shadows
 from llm_gateway.upstream import Upstream
 
-
 _Closed = SemanticCache | CacheStore | Upstream | None
 
 
