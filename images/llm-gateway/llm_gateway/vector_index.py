@@ -39,7 +39,7 @@ class Match:
 
 
 class _Partition:
-    """Rows of a matrix; a row that is free is zero, and so like nothing."""
+    """Rows of a matrix; a row that is free is no number, and so like nothing."""
 
     def __init__(self, dimensions: int) -> None:
         self.entries: OrderedDict[str, tuple[int, str]] = OrderedDict()  # row and text by key, the oldest first
@@ -62,7 +62,7 @@ class _Partition:
     def remove(self, key: str) -> None:
         row, _ = self.entries.pop(key)
         del self._keys[row]
-        self._matrix[row] = 0
+        self._matrix[row] = np.nan
         self._free.append(row)
 
     def search(self, vector: Vector, threshold: float) -> list[Match]:
