@@ -1,10 +1,12 @@
 """Arguments of the components, from the sections of a stack's settings. Pure."""
 
+from infra.settings import Settings
 from infra.settings.cluster import GpuPoolSettings, SystemPoolSettings
 from infra.settings.embeddings import EmbeddingSettings
 from infra.settings.gateway import UsagePlanSettings
 from infra.settings.models import ModelSettings
-from llm_serving import ModelRouteArgs, MonitoredModelArgs, NodePoolArgs, UsagePlanArgs
+from infra.settings.storage import SemanticTierSettings
+from llm_serving import ModelRouteArgs, MonitoredModelArgs, NodePoolArgs, SemanticTierArgs, UsagePlanArgs
 from llm_serving.inference_service import service_url
 from llm_serving.versions import service_name
 
@@ -25,9 +27,19 @@ def node_pool(pool: SystemPoolSettings | GpuPoolSettings) -> NodePoolArgs:
     return args
 
 
+def routes(settings: Settings, namespace: str) -> dict[str, ModelRouteArgs]:
+    """Return where the gateway finds what answers to each name, all of it in `namespace`."""
+    return {
+        **{name: model_route(name, model, namespace) for name, model in settings.models.items()},
+        **{name: embedding_route(name, service, namespace) for name, service in settings.embeddings.items()},
+    }
+
+
 def model_route(name: str, model: ModelSettings, namespace: str) -> ModelRouteArgs:
     """Return where the gateway finds a model, whose services are in `namespace`."""
     route: ModelRouteArgs = {"timeout_seconds": model.timeout_seconds}
+    if model.semantic_cache:
+        route["semantic_cache"] = {"mode": model.semantic_cache.mode, "threshold": model.semantic_cache.threshold}
     if not model.versions:
         route["url"] = service_url(name, namespace)
         route["revision"] = model.revision
@@ -52,6 +64,17 @@ def embedding_route(name: str, settings: EmbeddingSettings, namespace: str) -> M
         "kind": "embedding",
         "url": service_url(name, namespace),
         "timeout_seconds": settings.timeout_seconds,
+    }
+
+
+def semantic_tier(tier: SemanticTierSettings) -> SemanticTierArgs:
+    """Return what the gateway is told of the cache's semantic tier."""
+    return {
+        "embedder_url": tier.embedder_url,
+        "embedder_model": tier.embedder_model,
+        "timeout_milliseconds": tier.timeout_milliseconds,
+        "max_entries": tier.max_entries,
+        "max_partition_entries": tier.max_partition_entries,
     }
 
 

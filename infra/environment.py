@@ -23,6 +23,7 @@ from llm_serving import (
     InferenceService,
     InferenceServiceArgs,
     LlmGateway,
+    LlmGatewayArgs,
     Logging,
     LoggingArgs,
     ModelBucket,
@@ -315,36 +316,26 @@ class Environment:
 
     def _create_gateway(self) -> LlmGateway:
         settings = self._settings
-        return LlmGateway(
-            "gateway",
-            {
-                "vpc_id": self._network.vpc_id,
-                "subnet_ids": self._network.private_subnet_ids,
-                "cluster_security_group_id": self._cluster.cluster_security_group_id,
-                "namespace": self._namespace.metadata.name.apply(str),
-                "image": self._image("llm-gateway", settings.images.llm_gateway),
-                "models": {
-                    **{
-                        name: arguments.model_route(name, model, KUBERNETES_NAMESPACE)
-                        for name, model in settings.models.items()
-                    },
-                    **{
-                        name: arguments.embedding_route(name, service, KUBERNETES_NAMESPACE)
-                        for name, service in settings.embeddings.items()
-                    },
-                },
-                "cache_url": self._cache.url,
-                "cache_enabled": settings.cache.enabled,
-                "cache_ttl_seconds": settings.cache.ttl_seconds,
-                "replicas": settings.gateway.replicas,
-                "cpu_millicores": settings.gateway.cpu_millicores,
-                "memory_mib": settings.gateway.memory_mib,
-                "deletion_protection": settings.protect,
-            },
-            # Requests move to a version when it is ready. What gets none is not waited for: a way back that waits for
-            # the version that is broken would be none.
-            self._in_cluster_options(*self._weighted),
-        )
+        args: LlmGatewayArgs = {
+            "vpc_id": self._network.vpc_id,
+            "subnet_ids": self._network.private_subnet_ids,
+            "cluster_security_group_id": self._cluster.cluster_security_group_id,
+            "namespace": self._namespace.metadata.name.apply(str),
+            "image": self._image("llm-gateway", settings.images.llm_gateway),
+            "models": arguments.routes(settings, KUBERNETES_NAMESPACE),
+            "cache_url": self._cache.url,
+            "cache_enabled": settings.cache.enabled,
+            "cache_ttl_seconds": settings.cache.ttl_seconds,
+            "replicas": settings.gateway.replicas,
+            "cpu_millicores": settings.gateway.cpu_millicores,
+            "memory_mib": settings.gateway.memory_mib,
+            "deletion_protection": settings.protect,
+        }
+        if settings.cache.semantic and settings.cache.enabled:
+            args["semantic_cache"] = arguments.semantic_tier(settings.cache.semantic)
+        # Requests move to a version when it is ready. What gets none is not waited for: a way back that waits for the
+        # version that is broken would be none.
+        return LlmGateway("gateway", args, self._in_cluster_options(*self._weighted))
 
     def _create_api(self) -> ApiGateway:
         api = self._settings.api_gateway

@@ -237,6 +237,12 @@ class RedisServer:
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
 
+    def drop(self, pattern: str) -> None:
+        """Deletes the keys that match `pattern`."""
+        client: Any = Redis(unix_socket_path=str(self.socket))
+        with client:
+            client.delete(*client.scan_iter(pattern))
+
     def overwrite_all(self, value: bytes) -> None:
         """Gives every key another value."""
         client: Any = Redis(unix_socket_path=str(self.socket))

@@ -15,7 +15,14 @@ if TYPE_CHECKING:
     from llm_serving.gpu_agents import GpuAgents, GpuAgentsArgs
     from llm_serving.image_repositories import ImageRepositories, ImageRepositoriesArgs
     from llm_serving.inference_service import InferenceService, InferenceServiceArgs, ScalingArgs
-    from llm_serving.llm_gateway import LlmGateway, LlmGatewayArgs, ModelRouteArgs, ModelVersionArgs
+    from llm_serving.llm_gateway import (
+        LlmGateway,
+        LlmGatewayArgs,
+        ModelRouteArgs,
+        ModelVersionArgs,
+        SemanticRouteArgs,
+        SemanticTierArgs,
+    )
     from llm_serving.logging import Logging, LoggingArgs, OpenSearchArgs
     from llm_serving.model_bucket import ModelBucket, ModelBucketArgs
     from llm_serving.monitoring import MonitoredEmbeddingArgs, MonitoredModelArgs, Monitoring, MonitoringArgs
@@ -61,6 +68,8 @@ __all__ = [
     "ScalingArgs",
     "SemanticCache",
     "SemanticCacheArgs",
+    "SemanticRouteArgs",
+    "SemanticTierArgs",
     "UsagePlanArgs",
 ]
 
@@ -90,6 +99,8 @@ _HOMES = {
     "ModelRouteArgs": "llm_gateway",
     "ModelVersionArgs": "llm_gateway",
     "MonitoredEmbeddingArgs": "monitoring",
+    "SemanticRouteArgs": "llm_gateway",
+    "SemanticTierArgs": "llm_gateway",
     "MonitoredModelArgs": "monitoring",
     "Monitoring": "monitoring",
     "MonitoringArgs": "monitoring",

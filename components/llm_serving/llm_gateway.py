@@ -9,7 +9,7 @@ import pulumi
 import pulumi_aws as aws
 import pulumi_kubernetes as kubernetes
 
-from llm_serving import _checks, _values, taints
+from llm_serving import _checks, _semantic_tier, _values, taints
 from llm_serving.runtimes.launch import refuse
 from llm_serving.versions import Share, share_problems
 
@@ -35,6 +35,30 @@ class ModelVersionArgs(TypedDict):
     """Whether it only gets copies of requests, and nobody its answers. Default: false."""
 
 
+class SemanticRouteArgs(TypedDict):
+    """How a model's questions are compared by meaning."""
+
+    mode: str
+    """`answer`, or `shadow`, which only counts what `answer` would have answered from the cache."""
+    threshold: NotRequired[float]
+    """Least cosine of two questions that may have the same answer, above 0 and up to 1. Default: 0.95."""
+
+
+class SemanticTierArgs(TypedDict):
+    """The tier of the cache that compares questions by meaning."""
+
+    embedder_url: str
+    """Base address of the embedder, which has /v1/embeddings."""
+    embedder_model: NotRequired[str]
+    """The model that is asked for there. Default: all-MiniLM-L6-v2."""
+    timeout_milliseconds: NotRequired[int]
+    """Longest wait for a whole lookup, 10 to 10,000. Default: 250."""
+    max_entries: NotRequired[int]
+    """Questions that are kept, up to 1,000,000; the oldest go first. Default: 20,000."""
+    max_partition_entries: NotRequired[int]
+    """Questions that are kept of one tenant, model, system prompt and history. Default: 2,000."""
+
+
 class ModelRouteArgs(TypedDict):
     """Where a model is served: at one address, or by versions that share its requests."""
 
@@ -50,6 +74,9 @@ class ModelRouteArgs(TypedDict):
     """Revision of its weights at `url`: answers cached for another one are not used."""
     versions: NotRequired[Mapping[str, ModelVersionArgs]]
     """Versions by name. Their weights sum to 100, without those of shadows."""
+    semantic_cache: NotRequired[SemanticRouteArgs]
+    """Where questions that only mean the same are answered from the cache, too: it takes the gateway's
+    `semantic_cache`. Default: they are not."""
 
 
 class LlmGatewayArgs(TypedDict):
@@ -73,6 +100,8 @@ class LlmGatewayArgs(TypedDict):
     """Whether answers come from the cache. Default: true."""
     cache_ttl_seconds: NotRequired[int]
     """How long an answer is kept. Default: 3600."""
+    semantic_cache: NotRequired[SemanticTierArgs]
+    """What compares questions by meaning, for the models that ask for it. Default: nothing does."""
     replicas: NotRequired[int]
     """Pods. Default: 2."""
     cpu_millicores: NotRequired[int]
@@ -214,6 +243,7 @@ class LlmGateway(pulumi.ComponentResource):
             cache_enabled=args.get("cache_enabled", True),
             cache_ttl_seconds=int(args.get("cache_ttl_seconds", 3600)),
             cache_secret_name="llm-gateway-cache",  # noqa: S106 - the name of a secret
+            cache_semantic=_semantic_tier.tier(args),
             target_group_arn=targets.arn,
             node_pool=taints.SYSTEM_POOL,
             network_cidrs=self._network_cidrs(args["vpc_id"]),
@@ -239,6 +269,7 @@ def _base64(text: str) -> str:
 
 
 def _route(model: str, args: ModelRouteArgs) -> dict[str, Any]:
+    common = _semantic_tier.route(model, args)
     timeout = _checks.whole("timeout_seconds", args.get("timeout_seconds", 300), low=1, high=900, unit="s")
     given = args.get("versions", {})
     if ("url" in args) == bool(given):
@@ -249,9 +280,8 @@ def _route(model: str, args: ModelRouteArgs) -> dict[str, Any]:
     if not given:
         embeds = {"kind": kind} if kind != KINDS[0] else {}
         held = {"hold": True} if args.get("hold") else {}
-        return {
-            **embeds, "url": args.get("url"), "timeout_seconds": timeout, "revision": args.get("revision", ""), **held
-        }  # fmt: skip
+        revision = args.get("revision", "")
+        return {**embeds, "url": args.get("url"), "timeout_seconds": timeout, "revision": revision, **held, **common}
     versions = {
         name: Share(
             _checks.whole(f"models.{model}.versions.{name}.weight", version["weight"], low=0, high=100),
@@ -263,6 +293,7 @@ def _route(model: str, args: ModelRouteArgs) -> dict[str, Any]:
         raise ValueError(f"models.{model}.versions: a model that makes embeddings has none; nearest valid value: url")
     refuse(f"models.{model}.{problem}" for problem in share_problems(versions))
     return {
+        **common,
         "timeout_seconds": timeout,
         "versions": [
             {

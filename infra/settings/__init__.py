@@ -104,6 +104,7 @@ class Settings(Section):
                 yield f"embeddings.{name}.{self._no_pool(service.pool)}"
         yield from self._image_problems()
         yield from self._name_problems()
+        yield from self._cache_problems()
 
     def _pool_problems(self, model: ModelSettings) -> Iterator[str]:
         if model.pool not in self.cluster.gpu_pools:
@@ -115,6 +116,18 @@ class Settings(Section):
         pools = list(self.cluster.gpu_pools)
         near = _checks.nearest(name, pools) if pools else "none: cluster.gpuPools is empty"
         return f"pool: {name!r} is no pool of cluster.gpuPools; nearest valid value: {near}"
+
+    def _cache_problems(self) -> Iterator[str]:
+        for name, model in self.models.items():
+            if model.semantic_cache is None:
+                continue
+            if self.cache.semantic is None:
+                yield (
+                    f"models.{name}.semanticCache: needs cache.semantic.embedderUrl, and there is none;"
+                    " nearest valid value: none"
+                )
+            if not self.cache.enabled:
+                yield f"models.{name}.semanticCache: needs cache.enabled, and it is false; nearest valid value: none"
 
     def _name_problems(self) -> Iterator[str]:
         """Check that each version's service has a name that is allowed, and its own."""

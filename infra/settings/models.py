@@ -10,7 +10,7 @@ from pydantic.alias_generators import to_camel
 
 from infra.section import Section, named, problem_of
 from infra.settings.allow import Allow, allow_problems
-from llm_serving import _checks, _scaling, observability
+from llm_serving import _checks, _scaling, _semantic_tier, observability
 from llm_serving.runtimes import RUNTIMES, tensorrt_llm
 from llm_serving.runtimes.launch import ServiceSpec
 from llm_serving.versions import STABLE, Share, service_name, share_problems
@@ -38,6 +38,15 @@ class ScalingSettings(Section):
     def problems(self) -> Iterator[str]:
         """Check that there may be as many pods as there must be."""
         yield from problem_of(_checks.ordered, "minReplicas", self.min_replicas, "maxReplicas", self.max_replicas)
+
+
+class SemanticRouteSettings(Section):
+    """How a model's questions are compared by meaning: docs/cache.md."""
+
+    mode: Literal["answer", "shadow"]
+    """`answer` answers from the cache; `shadow` only counts what it would have answered."""
+    threshold: Annotated[float, Field(gt=0, le=1)] = _semantic_tier.THRESHOLD
+    """Least cosine of two questions that may have the same answer."""
 
 
 class ServingSettings(Section):
@@ -121,6 +130,8 @@ class ModelSettings(ServingSettings):
     """GPU pool to run in."""
     timeout_seconds: Annotated[int, Field(ge=1, le=900)] = 300
     """How long the gateway waits for an answer."""
+    semantic_cache: SemanticRouteSettings | None = None
+    """Whether questions that only mean the same are answered from the cache, too. Default: they are not."""
     versions: dict[str, VersionSettings] = Field(default_factory=dict[str, VersionSettings])
     """Versions that share the requests, as in `stable` and `canary`. Default: the model itself is its only one."""
 

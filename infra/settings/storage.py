@@ -18,6 +18,21 @@ class ModelBucketSettings(Section):
     """Days that a replaced or deleted object can be brought back."""
 
 
+class SemanticTierSettings(Section):
+    """What compares questions by meaning."""
+
+    embedder_url: Annotated[str, Field(pattern=r"^https?://[^\s?#]+$", examples=["http://embedder:8080"])]
+    """Address of the embedder, which has /v1/embeddings."""
+    embedder_model: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")] = "all-MiniLM-L6-v2"
+    """The model that is asked for there."""
+    timeout_milliseconds: Annotated[int, Field(ge=10, le=10_000)] = 250
+    """Longest wait for a whole lookup; then the model answers."""
+    max_entries: Annotated[int, Field(ge=1, le=1_000_000)] = 20_000
+    """Questions that are kept; the oldest go first. Each takes about 2.7 KiB of a gateway pod's memory."""
+    max_partition_entries: Annotated[int, Field(ge=1, le=1_000_000)] = 2000
+    """Questions that are kept of one tenant, model, system prompt and history."""
+
+
 class CacheSettings(Section):
     """The semantic cache."""
 
@@ -33,3 +48,5 @@ class CacheSettings(Section):
     """Whether the gateway answers from the cache. The cache itself is there either way."""
     ttl_seconds: Annotated[int, Field(ge=1, le=31_536_000)] = 3600
     """How long an answer is kept."""
+    semantic: SemanticTierSettings | None = None
+    """What compares questions by meaning, for models with `semanticCache`. Default: nothing does."""

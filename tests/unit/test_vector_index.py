@@ -11,7 +11,7 @@ FOREVER = 1e12
 
 def unit(seed: int) -> Vector:
     vector = np.random.default_rng(seed).standard_normal(DIMENSIONS).astype(np.float32)
-    return vector / np.linalg.norm(vector)
+    return vector / np.float32(np.linalg.norm(vector))
 
 
 def entry(key: int, partition: str = "p", seed: int | None = None) -> Entry:

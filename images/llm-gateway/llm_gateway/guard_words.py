@@ -1,4 +1,4 @@
-"""The words that the guard of the semantic cache looks at. English: elsewhere it compares numbers, names and code only."""
+"""The words that the guard of the semantic cache looks at. English only: elsewhere, numbers and names count."""
 
 
 def _words(text: str) -> frozenset[str]:

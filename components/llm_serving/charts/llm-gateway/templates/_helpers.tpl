@@ -18,18 +18,21 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- add $longest 10 -}}
 {{- end -}}
 
-{{/* The ports, as a JSON list, of the models whose address isn't that of a Service in the cluster. */}}
+{{/* The ports, as a JSON list, of models and the embedder whose address isn't that of a Service in the cluster. */}}
 {{- define "llm-gateway.outsidePorts" -}}
 {{- $ports := list -}}
+{{- $embedder := .Values.cache.semantic | default dict -}}
+{{- $services := ternary (list (dict "url" $embedder.embedder_url)) list (not (empty $embedder)) -}}
 {{- range .Values.models -}}
-{{- range .versions | default (list .) -}}
+{{- $services = concat $services (.versions | default (list .)) -}}
+{{- end -}}
+{{- range $services -}}
 {{- $url := urlParse .url -}}
 {{- $host := $url.host | splitList ":" -}}
 {{- if not (hasSuffix ".svc.cluster.local" (first $host)) -}}
 {{- $port := ternary "443" "80" (eq $url.scheme "https") -}}
 {{- if gt (len $host) 1 -}}{{- $port = last $host -}}{{- end -}}
 {{- $ports = append $ports (int $port) -}}
-{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- uniq $ports | toJson -}}
