@@ -283,6 +283,16 @@ def cache(inputs: MonitoringInputs) -> Iterator[Alert]:
             summary="Cache operations fail",
             description="{{ $value | humanizePercentage }} of the gateway's cache operations fail.",
         )
+        lookups = "sum by (namespace, model) (rate(llm_gateway_semantic_cache_lookups_total{}[5m]))"
+        failed = lookups.format(selector(inputs.in_namespace, 'result="unavailable"'))
+        yield Alert(
+            "LlmSemanticCacheFailing",
+            TICKET,
+            f"{failed} / ({lookups.format(at)} > 0) > {limits.cache_error_ratio:g}",
+            minutes=10,
+            summary="{{ $labels.model }}: lookups by meaning fail",
+            description="{{ $value | humanizePercentage }} of them fail, and a model answers instead.",
+        )
         left = f"min by (namespace) (llm_gateway_cache_certificate_expiry_timestamp_seconds{at} > 0) - time()"
         for days, severity in ((limits.certificate_page_days, PAGE), (limits.certificate_days, TICKET)):
             yield Alert(

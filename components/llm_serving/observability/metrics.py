@@ -25,6 +25,10 @@ GATEWAY = (
     *gauges("llm_gateway_model_requests_in_flight", labels=("model",)),
     *counters("llm_gateway_cache_requests_total", labels=("model", "result", "reason")),
     *counters("llm_gateway_cache_errors_total", labels=("operation", "kind")),
+    *counters("llm_gateway_semantic_cache_lookups_total", labels=("model", "result")),
+    *counters("llm_gateway_semantic_cache_errors_total", labels=("operation", "kind")),
+    *histograms("llm_gateway_semantic_cache_lookup_duration_seconds"),
+    *gauges("llm_gateway_semantic_cache_entries"),
     *counters(
         "llm_gateway_upstream_errors_total",
         "llm_gateway_upstream_retries_total",

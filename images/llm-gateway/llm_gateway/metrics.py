@@ -148,9 +148,8 @@ class Metrics:
             for kind in ("prompt", "completion"):
                 self.tokens.labels(model, kind)
                 self.cache_tokens_saved.labels(model, kind)
-            if route.semantic_cache:
-                for result in ("hit", "shadow_hit", "miss", "unavailable"):
-                    self.semantic_results.labels(model, result)
+            for result in ("hit", "shadow_hit", "miss", "unavailable"):
+                self.semantic_results.labels(model, result)
             for version in route.live:
                 self.first_token.labels(model, version.name)
             for version in route.shadows:

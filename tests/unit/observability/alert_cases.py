@@ -290,6 +290,22 @@ CACHE = (
         quiet=(45,),
     ),
     Case(
+        "LlmSemanticCacheFailing",
+        "a fifth of the lookups by meaning finds no embedder for half an hour",
+        {
+            f'llm_gateway_semantic_cache_lookups_total{{{_NS},model="qwen",result="unavailable"}}': "0+20x30 600x40",
+            f'llm_gateway_semantic_cache_lookups_total{{{_NS},model="qwen",result="miss"}}': "0+80x70",
+        },
+        {25: (Expected(_QWEN, "20%"),)},
+        quiet=(3, 45),
+    ),
+    Case(
+        "LlmSemanticCacheFailing",
+        "a stack in which no model asks for the semantic tier",
+        {f'llm_gateway_semantic_cache_lookups_total{{{_NS},model="qwen",result="unavailable"}}': "0x60"},
+        quiet=(15, 40),
+    ),
+    Case(
         "LlmCertificateExpiring",
         "20 days are left, then it is renewed",
         {

@@ -104,6 +104,14 @@ def _answers(at: str) -> list[Panel]:
             Ask(_requests(at, "result"), "{{result}}"),
         ),
         graph(
+            "Lookups by meaning",
+            "Lookups a second of the semantic tier, after an exact miss, by result; shadow_hit would have been a hit.",
+            REQUESTS_PER_SECOND,
+            Ask(
+                f"sum by (result) (rate(llm_gateway_semantic_cache_lookups_total{at}[$__rate_interval]))", "{{result}}"
+            ),
+        ),
+        graph(
             "Requests that pass it by",
             "Requests a second that the cache is not asked for, by the reason.",
             REQUESTS_PER_SECOND,
