@@ -45,7 +45,7 @@ def llm_gateway(
             "ttlSeconds": cache_ttl_seconds,
             "secretName": cache_secret_name,
             "port": cache_port,
-            "semantic": dict(cache_semantic or {}),
+            **({"semantic": dict(cache_semantic)} if cache_semantic else {}),
         },
         "targetGroupARN": target_group_arn,
         "networkCidrs": network_cidrs,

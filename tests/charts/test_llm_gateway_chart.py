@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
-from llm_gateway.config import GatewayConfig
+from llm_gateway.config import GatewayConfig, SemanticConfig, SemanticRoute
 
 from llm_serving import _values
 from tests.charts.rendering import DIGEST, NAMESPACE, ChartError, Objects, lint, render
@@ -145,6 +145,20 @@ def test_the_configuration_is_one_that_the_gateway_takes(objects: Objects) -> No
         "server": {"drain_deadline_seconds": 310},
     }
     assert GatewayConfig.model_validate(document).models["m"].timeout_seconds == 300
+
+
+def test_the_semantic_cache_is_one_that_the_gateway_takes(tmp_path: Path) -> None:
+    route = {"url": URL, "semantic_cache": {"mode": "answer", "threshold": 0.97}}
+    given = values(models={"m": route})
+    given["cache"]["semantic"] = {"embedder_url": "http://e.other.example:9000", "max_entries": 500}
+    made = render(tmp_path, CHART, CHART, given)
+    config = GatewayConfig.model_validate(yaml.safe_load(made["ConfigMap"]["data"]["gateway.yaml"]))
+    assert config.models["m"].semantic_cache == SemanticRoute(mode="answer", threshold=0.97)
+    assert config.cache.semantic == SemanticConfig(embedder_url="http://e.other.example:9000", max_entries=500)
+    assert {"ports": [{"protocol": "TCP", "port": 9000}]} in egress(made)  # it is no Service of the cluster
+    given["cache"]["semantic"] = {"max_entries": 500}
+    with pytest.raises(ChartError, match="embedder_url"):
+        render(tmp_path, CHART, CHART, given)
 
 
 def test_the_service_and_what_is_bound_to_it(objects: Objects) -> None:

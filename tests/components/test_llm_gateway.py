@@ -14,6 +14,9 @@ CHART = "kubernetes:helm.sh/v4:Chart"
 URL = "rediss://:token@cache.example:6379/0"
 
 
+SEMANTIC = {"semantic_cache": {"embedder_url": "http://e"}}
+
+
 def gateway(**args: Any) -> Recording:
     given: dict[str, Any] = {
         "vpc_id": "vpc-1",
@@ -119,6 +122,23 @@ VERSIONS: dict[str, Any] = {
 }
 
 
+def test_a_model_may_ask_for_the_semantic_cache() -> None:
+    tiny = {"url": "http://tiny:8080", "semantic_cache": {"mode": "shadow"}}
+    made = gateway(
+        models={"tiny": tiny, "big": {"url": "http://big"}}, semantic_cache={"embedder_url": "http://e:8080"}
+    )
+    values = made.one(CHART, "g").inputs["values"]
+    assert values["models"]["tiny"]["semantic_cache"] == {"mode": "shadow", "threshold": 0.95}
+    assert "semantic_cache" not in values["models"]["big"]
+    assert values["cache"]["semantic"] == {
+        "embedder_url": "http://e:8080",
+        "embedder_model": "all-MiniLM-L6-v2",
+        "timeout_seconds": 0.25,
+        "max_entries": 20_000,
+        "max_partition_entries": 2000,
+    }
+
+
 def test_versions_share_a_route() -> None:
     made = gateway(models={"tiny": {"timeout_seconds": 60, "versions": VERSIONS}})
     assert made.inputs(CHART, "g")["values"]["models"] == {
@@ -163,6 +183,26 @@ def test_cache_url_is_in_one_secret_and_nowhere_else() -> None:
         (
             {"models": {"tiny": {"url": "http://tiny", "timeout_seconds": 901}}},
             "timeout_seconds: 901 s is outside 1 to 900; nearest valid value: 900",
+        ),
+        (
+            {"models": {"tiny": {"url": "http://tiny", "semantic_cache": {"mode": "answer"}}}},
+            "models.tiny.semantic_cache: needs the gateway's semantic_cache, and cache_enabled;"
+            " nearest valid value: none",
+        ),
+        (
+            {**SEMANTIC, "models": {"tiny": {"url": "http://tiny", "semantic_cache": {"mode": "on"}}}},
+            "models.tiny.semantic_cache.mode: 'on' is none of answer, shadow; nearest valid value: answer",
+        ),
+        (
+            {
+                **SEMANTIC,
+                "models": {"tiny": {"url": "http://t", "semantic_cache": {"mode": "answer", "threshold": 95}}},
+            },
+            "models.tiny.semantic_cache.threshold: 95 is not above 0 and up to 1; nearest valid value: 1",
+        ),
+        (
+            {"semantic_cache": {"embedder_url": "http://e", "timeout_milliseconds": 1}},
+            "semantic_cache.timeout_milliseconds: 1 ms is outside 10 to 10000; nearest valid value: 10",
         ),
         ({"models": {"tiny": {}}}, "models.tiny: set exactly one of url and versions"),
         (

@@ -1,0 +1,51 @@
+"""The semantic cache in the running environment: other words for a known question are answered, another question is not.
+
+It takes the embedder as an inference service with the name `embedder`.
+"""
+
+import secrets
+from collections.abc import Iterator
+
+import pytest
+
+from tests.environment_harness import committed_again, override, ready_pods, run, wait
+from tests.environment_load import MODEL, client
+
+EMBEDDER = "embedder"
+URL = f"http://{EMBEDDER}.llm-serving.svc.cluster.local:8080"
+
+pytestmark = [pytest.mark.environment, pytest.mark.usefixtures("semantic")]
+
+
+@pytest.fixture(scope="module")
+def semantic(environment: str) -> Iterator[None]:
+    """The model asks for the semantic cache; the committed settings again afterwards."""
+    if not ready_pods(EMBEDDER):
+        pytest.skip(f"no pod of a service {EMBEDDER} is ready")
+    override(
+        {
+            "cache": {"semantic": {"embedderUrl": URL, "timeoutMilliseconds": 2000}},  # the machine is small
+            "models": {MODEL: {"semanticCache": {"mode": "answer"}}},
+        }
+    )
+    try:
+        run("up")
+        yield
+    finally:
+        committed_again()
+
+
+def test_other_words_are_answered_and_another_number_is_not() -> None:
+    api = client()
+    api.wait(MODEL)
+    mark = secrets.randbelow(10**6)  # no test before this one has asked it
+    # The gateway's pods follow their configuration and what others store, within seconds.
+    first = api.ask(MODEL, f"How do I sort a list of {mark} names in Python?")
+
+    def known() -> str:
+        answer = api.ask(MODEL, f"How can I sort a list of {mark} names in Python?", fresh=False)
+        return answer.text if answer.cache == "hit" else ""
+
+    assert first.cache == "miss"
+    assert wait("an answer to other words", known, seconds=90) == first.text
+    assert api.ask(MODEL, f"How do I sort a list of {mark + 1} names in Python?").cache == "miss"
