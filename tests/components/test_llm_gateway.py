@@ -191,7 +191,7 @@ def test_cache_url_is_in_one_secret_and_nowhere_else() -> None:
         ),
         (
             {**SEMANTIC, "models": {"tiny": {"url": "http://tiny", "semantic_cache": {"mode": "on"}}}},
-            "models.tiny.semantic_cache.mode: 'on' is none of answer, shadow; nearest valid value: answer",
+            "models.tiny.semantic_cache.mode: 'on' is not one of answer, shadow; nearest valid value: shadow",
         ),
         (
             {

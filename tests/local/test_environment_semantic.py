@@ -1,4 +1,4 @@
-"""The semantic cache in the running environment: other words for a known question are answered, another question is not.
+"""The semantic cache in the running environment: it answers other words for a known question, and no other question.
 
 It takes the embedder as an inference service with the name `embedder`.
 """

@@ -1,4 +1,4 @@
-"""The measurement of the semantic cache: what it computes of pairs, and that the default threshold keeps its promise."""
+"""The measurement of the semantic cache: what it makes of pairs, and that the default threshold keeps its promise."""
 
 import json
 

@@ -277,10 +277,10 @@ def test_an_engine_in_a_pool_of_more_than_one_kind_of_gpu() -> None:
 def test_a_semantic_cache_that_nothing_could_compute() -> None:
     settings = changed(f"{MODEL}.semanticCache", {"mode": "answer"})
     settings["cache"]["enabled"] = False
+    asked = f"llm-serving:{MODEL}.semanticCache"
     assert problems(settings) == [
-        f"llm-serving:{MODEL}.semanticCache: needs cache.semantic.embedderUrl, and there is none;"
-        " nearest valid value: none",
-        f"llm-serving:{MODEL}.semanticCache: needs cache.enabled, and it is false; nearest valid value: none",
+        f"{asked}: needs cache.semantic.embedderUrl, and there is none; nearest valid value: none",
+        f"{asked}: needs cache.enabled, and it is false; nearest valid value: none",
     ]
     settings["cache"] |= {"enabled": True, "semantic": {"embedderUrl": "http://embedder:8080"}}
     assert loaded(settings).models["smollm2-135m"].semantic_cache is not None
