@@ -14,6 +14,7 @@ CHART = "kubernetes:helm.sh/v4:Chart"
 URL = "rediss://:token@cache.example:6379/0"
 
 
+NONE = "nearest valid value: none"
 SEMANTIC = {"semantic_cache": {"embedder_url": "http://e"}}
 
 
@@ -186,8 +187,7 @@ def test_cache_url_is_in_one_secret_and_nowhere_else() -> None:
         ),
         (
             {"models": {"tiny": {"url": "http://tiny", "semantic_cache": {"mode": "answer"}}}},
-            "models.tiny.semantic_cache: needs the gateway's semantic_cache, and cache_enabled;"
-            " nearest valid value: none",
+            f"models.tiny.semantic_cache: needs the gateway's semantic_cache, and cache_enabled; {NONE}",
         ),
         (
             {**SEMANTIC, "models": {"tiny": {"url": "http://tiny", "semantic_cache": {"mode": "on"}}}},
