@@ -67,11 +67,11 @@ def embedding_route(name: str, settings: EmbeddingSettings, namespace: str) -> M
     }
 
 
-def semantic_tier(tier: SemanticTierSettings) -> SemanticTierArgs:
-    """Return what the gateway is told of the cache's semantic tier."""
+def semantic_tier(tier: SemanticTierSettings, namespace: str) -> SemanticTierArgs:
+    """Return what the gateway is told of the cache's semantic tier; a service of the stack's own is in `namespace`."""
     return {
-        "embedder_url": tier.embedder_url,
-        "embedder_model": tier.embedder_model,
+        "embedder_url": tier.embedder_url or service_url(str(tier.embeddings), namespace),
+        "embedder_model": tier.embeddings or tier.embedder_model,
         "timeout_milliseconds": tier.timeout_milliseconds,
         "max_entries": tier.max_entries,
         "max_partition_entries": tier.max_partition_entries,

@@ -332,7 +332,7 @@ class Environment:
             "deletion_protection": settings.protect,
         }
         if settings.cache.semantic and settings.cache.enabled:
-            args["semantic_cache"] = arguments.semantic_tier(settings.cache.semantic)
+            args["semantic_cache"] = arguments.semantic_tier(settings.cache.semantic, KUBERNETES_NAMESPACE)
         # Requests move to a version when it is ready. What gets none is not waited for: a way back that waits for the
         # version that is broken would be none.
         return LlmGateway("gateway", args, self._in_cluster_options(*self._weighted))

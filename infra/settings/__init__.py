@@ -118,13 +118,17 @@ class Settings(Section):
         return f"pool: {name!r} is no pool of cluster.gpuPools; nearest valid value: {near}"
 
     def _cache_problems(self) -> Iterator[str]:
+        embedder = self.cache.semantic.embeddings if self.cache.semantic else None
+        if embedder is not None and embedder not in self.embeddings:
+            known = list(self.embeddings)
+            near = _checks.nearest(embedder, known) if known else "none: embeddings is empty"
+            yield f"cache.semantic.embeddings: {embedder!r} is no service of embeddings; nearest valid value: {near}"
         for name, model in self.models.items():
             if model.semantic_cache is None:
                 continue
             if self.cache.semantic is None:
                 yield (
-                    f"models.{name}.semanticCache: needs cache.semantic.embedderUrl, and there is none;"
-                    " nearest valid value: none"
+                    f"models.{name}.semanticCache: needs cache.semantic, and there is none; nearest valid value: none"
                 )
             if not self.cache.enabled:
                 yield f"models.{name}.semanticCache: needs cache.enabled, and it is false; nearest valid value: none"

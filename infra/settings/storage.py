@@ -1,5 +1,6 @@
 """What keeps data: the model bucket and the semantic cache."""
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -21,16 +22,24 @@ class ModelBucketSettings(Section):
 class SemanticTierSettings(Section):
     """What compares questions by meaning."""
 
-    embedder_url: Annotated[str, Field(pattern=r"^https?://[^\s?#]+$", examples=["http://embedder:8080"])]
-    """Address of the embedder, which has /v1/embeddings."""
+    embeddings: Annotated[str, Field(examples=["all-minilm-l6-v2"])] | None = None
+    """Name of the embedding service of this stack that embeds the questions."""
+    embedder_url: Annotated[str, Field(pattern=r"^https?://[^\s?#]+$", examples=["http://embedder:8080"])] | None = None
+    """Address of another embedder in its place, which has /v1/embeddings."""
     embedder_model: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")] = "all-MiniLM-L6-v2"
-    """The model that is asked for there."""
+    """The model that is asked for at `embedderUrl`."""
     timeout_milliseconds: Annotated[int, Field(ge=10, le=10_000)] = 250
     """Longest wait for a whole lookup; then the model answers."""
     max_entries: Annotated[int, Field(ge=1, le=1_000_000)] = 20_000
     """Questions that are kept; the oldest go first. Each takes about 2.7 KiB of a gateway pod's memory."""
     max_partition_entries: Annotated[int, Field(ge=1, le=1_000_000)] = 2000
     """Questions that are kept of one tenant, model, system prompt and history."""
+
+    def problems(self) -> Iterator[str]:
+        """Check that there is one embedder."""
+        if (self.embeddings is None) == (self.embedder_url is None):
+            given = "neither is" if self.embeddings is None else "both are"
+            yield f"embeddings, embedderUrl: {given} set; nearest valid value: embeddings alone"
 
 
 class CacheSettings(Section):

@@ -1,18 +1,12 @@
-"""The semantic cache in the running environment: it answers other words for a known question, and no other question.
-
-It takes the embedder as an inference service with the name `embedder`.
-"""
+"""The semantic cache in the running environment: it answers other words for a known question, and no other question."""
 
 import secrets
 from collections.abc import Iterator
 
 import pytest
 
-from tests.environment_harness import committed_again, override, ready_pods, run, wait
-from tests.environment_load import MODEL, client
-
-EMBEDDER = "embedder"
-URL = f"http://{EMBEDDER}.llm-serving.svc.cluster.local:8080"
+from tests.environment_harness import apply, committed_again, ready_pods, wait
+from tests.environment_load import EMBEDDINGS, MODEL, client
 
 pytestmark = [pytest.mark.environment, pytest.mark.usefixtures("semantic")]
 
@@ -20,16 +14,14 @@ pytestmark = [pytest.mark.environment, pytest.mark.usefixtures("semantic")]
 @pytest.fixture(scope="module")
 def semantic(environment: str) -> Iterator[None]:
     """The model asks for the semantic cache; the committed settings again afterwards."""
-    if not ready_pods(EMBEDDER):
-        pytest.skip(f"no pod of a service {EMBEDDER} is ready")
-    override(
-        {
-            "cache": {"semantic": {"embedderUrl": URL, "timeoutMilliseconds": 2000}},  # the machine is small
-            "models": {MODEL: {"semanticCache": {"mode": "answer"}}},
-        }
-    )
+    wait("the embedding service's pod", lambda: ready_pods(EMBEDDINGS), seconds=180)
     try:
-        run("up")
+        apply(
+            {
+                "cache": {"semantic": {"embeddings": EMBEDDINGS, "timeoutMilliseconds": 2000}},  # the machine is small
+                "models": {MODEL: {"semanticCache": {"mode": "answer"}}},
+            }
+        )
         yield
     finally:
         committed_again()

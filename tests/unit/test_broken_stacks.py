@@ -279,11 +279,26 @@ def test_a_semantic_cache_that_nothing_could_compute() -> None:
     settings["cache"]["enabled"] = False
     asked = f"llm-serving:{MODEL}.semanticCache"
     assert problems(settings) == [
-        f"{asked}: needs cache.semantic.embedderUrl, and there is none; nearest valid value: none",
+        f"{asked}: needs cache.semantic, and there is none; nearest valid value: none",
         f"{asked}: needs cache.enabled, and it is false; nearest valid value: none",
     ]
-    settings["cache"] |= {"enabled": True, "semantic": {"embedderUrl": "http://embedder:8080"}}
+    settings["cache"] |= {"enabled": True, "semantic": {"embeddings": "all-minilm-l6-v2"}}
     assert loaded(settings).models["smollm2-135m"].semantic_cache is not None
+    settings["cache"]["semantic"] = {"embeddings": "all-minilm-l6"}
+    wrong = "llm-serving:cache.semantic.embeddings: 'all-minilm-l6' is no service of embeddings"
+    assert problems(settings) == [f"{wrong}; nearest valid value: all-minilm-l6-v2"]
+
+
+@pytest.mark.parametrize(
+    ("semantic", "given"),
+    [
+        ({}, "neither is"),
+        ({"embeddings": "all-minilm-l6-v2", "embedderUrl": "http://embedder:8080"}, "both are"),
+    ],
+)
+def test_a_semantic_cache_has_one_embedder(semantic: dict[str, str], given: str) -> None:
+    wrong = f"embeddings, embedderUrl: {given} set; nearest valid value: embeddings alone"
+    assert problems(changed("cache.semantic", semantic)) == [f"llm-serving:cache.semantic.{wrong}"]
 
 
 def test_there_are_enough_and_each_is_there_once() -> None:
