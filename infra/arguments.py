@@ -4,9 +4,9 @@ from infra.settings import Settings
 from infra.settings.cluster import GpuPoolSettings, SystemPoolSettings
 from infra.settings.embeddings import EmbeddingSettings
 from infra.settings.gateway import UsagePlanSettings
-from infra.settings.models import ModelSettings
+from infra.settings.models import AdapterSettings, ModelSettings
 from infra.settings.storage import SemanticTierSettings
-from llm_serving import ModelRouteArgs, MonitoredModelArgs, NodePoolArgs, SemanticTierArgs, UsagePlanArgs
+from llm_serving import AdapterArgs, ModelRouteArgs, MonitoredModelArgs, NodePoolArgs, SemanticTierArgs, UsagePlanArgs
 from llm_serving.inference_service import service_url
 from llm_serving.versions import service_name
 
@@ -27,6 +27,14 @@ def node_pool(pool: SystemPoolSettings | GpuPoolSettings) -> NodePoolArgs:
     return args
 
 
+def adapter(adapter: AdapterSettings) -> AdapterArgs:
+    """Return the arguments of a LoRA adapter."""
+    args: AdapterArgs = {"revision": adapter.revision, "rank": adapter.rank, "weight_gb": adapter.weight_gb}
+    if adapter.model is not None:
+        args["model"] = adapter.model
+    return args
+
+
 def routes(settings: Settings, namespace: str) -> dict[str, ModelRouteArgs]:
     """Return where the gateway finds what answers to each name, all of it in `namespace`."""
     return {
@@ -38,6 +46,8 @@ def routes(settings: Settings, namespace: str) -> dict[str, ModelRouteArgs]:
 def model_route(name: str, model: ModelSettings, namespace: str) -> ModelRouteArgs:
     """Return where the gateway finds a model, whose services are in `namespace`."""
     route: ModelRouteArgs = {"timeout_seconds": model.timeout_seconds}
+    if model.adapters:
+        route["adapters"] = {adapter: own.revision for adapter, own in model.adapters.items()}
     if model.semantic_cache:
         route["semantic_cache"] = {"mode": model.semantic_cache.mode, "threshold": model.semantic_cache.threshold}
     if not model.versions:

@@ -202,6 +202,8 @@ class Environment:
         }
         if service != name:
             args["service_name"] = service
+        if model.adapters:
+            args["adapters"] = {adapter: arguments.adapter(own) for adapter, own in model.adapters.items()}
         if model.autoscaling:
             args["autoscaling"] = self._scaling(model.autoscaling)
         else:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from llm_serving.embedding_service import EmbeddingService, EmbeddingServiceArgs
     from llm_serving.gpu_agents import GpuAgents, GpuAgentsArgs
     from llm_serving.image_repositories import ImageRepositories, ImageRepositoriesArgs
-    from llm_serving.inference_service import InferenceService, InferenceServiceArgs, ScalingArgs
+    from llm_serving.inference_service import AdapterArgs, InferenceService, InferenceServiceArgs, ScalingArgs
     from llm_serving.llm_gateway import (
         LlmGateway,
         LlmGatewayArgs,
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AccessEntryArgs",
+    "AdapterArgs",
     "ApiGateway",
     "ApiGatewayArgs",
     "Autoscaling",
@@ -75,6 +76,7 @@ __all__ = [
 
 _HOMES = {
     "AccessEntryArgs": "cluster",
+    "AdapterArgs": "inference_service",
     "ApiGateway": "api_gateway",
     "ApiGatewayArgs": "api_gateway",
     "Autoscaling": "autoscaling",

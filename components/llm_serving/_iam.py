@@ -34,24 +34,28 @@ def pod_identity_trust() -> str:
     )
 
 
-def model_read(bucket_arn: str, prefix: str, key_arn: str) -> str:
-    """Return the policy that reads the objects of one bucket prefix and nothing else.
+def model_read(bucket_arn: str, prefixes: Sequence[str], key_arn: str) -> str:
+    """Return the policy that reads the objects below these prefixes of a bucket and nothing else.
 
-    `prefix` has no slash at either end. Listing is limited to the prefix; the key may only be used through S3.
+    A prefix has no slash at either end. Listing is limited to them; the key may only be used through S3.
     """
+    objects = [f"{bucket_arn}/{prefix}/*" for prefix in prefixes]
     return document(
         {
             "Sid": "ReadObjects",
             "Effect": "Allow",
             "Action": "s3:GetObject",
-            "Resource": f"{bucket_arn}/{prefix}/*",
+            # A single one as text, as IAM itself would give it back.
+            "Resource": objects if len(objects) > 1 else objects[0],
         },
         {
             "Sid": "ListPrefix",
             "Effect": "Allow",
             "Action": "s3:ListBucket",
             "Resource": bucket_arn,
-            "Condition": {"StringLike": {"s3:prefix": [prefix, f"{prefix}/*"]}},
+            "Condition": {
+                "StringLike": {"s3:prefix": [part for prefix in prefixes for part in (prefix, f"{prefix}/*")]}
+            },
         },
         {
             "Sid": "Decrypt",

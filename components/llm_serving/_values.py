@@ -60,6 +60,7 @@ def inference_service(
     image: pulumi.Input[str],
     loader_image: pulumi.Input[str],
     weights: pulumi.Input[str],
+    adapters: Mapping[str, pulumi.Input[str]] | None = None,
     replicas: int,
     cpu_millicores: int,
     memory_mib: int,
@@ -69,10 +70,12 @@ def inference_service(
 ) -> dict[str, Any]:
     """Return the values of charts/inference-service: with `replicas`, or with what decides their number.
 
-    A `release` not named like its model says which it is.
+    A `release` not named like its model says which it is. `adapters` are the addresses of the spec's adapters by name:
+    they are copied also where the model's weights are not.
     """
     copies = not launch.streams_weights
-    fetch_seconds = WEIGHTS_SECONDS + (transfer_seconds(spec.weight_gb) if copies else 0)
+    copied_gb = spec.adapters_gb + (spec.weight_gb if copies else 0)
+    fetch_seconds = WEIGHTS_SECONDS + transfer_seconds(copied_gb)
     shared_mib = SHARED_MEMORY_MIB_PER_GPU * spec.gpus if spec.gpus > 1 else 0
     return {
         "image": image,
@@ -82,13 +85,15 @@ def inference_service(
             "copies": copies,
             "timeoutSeconds": WEIGHTS_SECONDS,
             **({} if release in (None, spec.model) else {"folder": spec.model}),
+            **({"adapters": [{"name": name, "source": at} for name, at in adapters.items()]} if adapters else {}),
         },
         **({"replicas": replicas} if autoscaling is None else {"autoscaling": autoscaling}),
         **_launched(launch),
         "progressDeadlineSeconds": PULL_SECONDS + fetch_seconds + launch.startup_seconds,
         "gpus": spec.gpus,
         "sharedMemoryMib": shared_mib,
-        "modelVolumeMib": volume_mib(spec.weight_gb) if copies else 0,
+        "modelVolumeMib": volume_mib(copied_gb) if copied_gb else 0,
+        "cacheVolumeMib": launch.cache_mib,
         # What is written to /dev/shm counts as the container's memory.
         "resources": _resources(cpu_millicores, memory_mib + shared_mib),
         "nodeSelector": {taints.POOL_LABEL: pool},

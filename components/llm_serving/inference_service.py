@@ -1,7 +1,7 @@
 """One model behind one address in the cluster: pods of its runtime, with weights from the model bucket."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict, cast
 
@@ -11,7 +11,7 @@ import pulumi_kubernetes as kubernetes
 
 from llm_serving import _checks, _iam, _scaling, _values, observability
 from llm_serving.runtimes import RUNTIMES, tensorrt_llm
-from llm_serving.runtimes.launch import PORT, ServiceSpec, refuse
+from llm_serving.runtimes.launch import PORT, Adapter, ServiceSpec, refuse
 
 CHART = Path(__file__).parent / "charts" / "inference-service"
 
@@ -34,6 +34,19 @@ class ScalingArgs(TypedDict):
     """For how long more pods must be wanted before there are more. Default: 30."""
     scale_down_stabilization_seconds: NotRequired[int]
     """For how long fewer pods must do before there are fewer. Default: 300."""
+
+
+class AdapterArgs(TypedDict):
+    """A LoRA adapter of a model."""
+
+    revision: str
+    """Revision of its weights: the folder models/<model>/<revision> of the bucket."""
+    rank: int
+    """As `r` in its adapter_config.json."""
+    weight_gb: float
+    """Size of its files in GB (10^9 bytes)."""
+    model: NotRequired[str]
+    """What the model bucket knows it by. Default: its name."""
 
 
 class InferenceServiceArgs(TypedDict):
@@ -98,10 +111,12 @@ class InferenceServiceArgs(TypedDict):
     """Whether the revision is an engine that TensorRT-LLM has built, rather than a checkpoint. Default: false."""
     gpu_architecture: NotRequired[str]
     """Architecture of the pool's GPUs, as in sm90, that an engine's revision must be for."""
+    adapters: NotRequired[Mapping[str, AdapterArgs]]
+    """LoRA adapters by the name that requests give, on top of the model; of tgi and vllm only."""
 
 
 class InferenceService(pulumi.ComponentResource):
-    """A model served by an inference runtime on GPU nodes, with a role that reads this model's weights only.
+    """A model served by an inference runtime on GPU nodes, with a role that reads its and its adapters' weights only.
 
     Raises ValueError at construction for an unknown runtime, limits that the runtime would refuse at its start, a
     number out of range, or autoscaling on what the runtime does not export.
@@ -121,12 +136,19 @@ class InferenceService(pulumi.ComponentResource):
         if "gpu_architecture" in args:
             refuse(tensorrt_llm.engine_problems(spec, args["revision"], {args["gpu_architecture"]}))
         prefix = weights_prefix(args["model"], args["revision"])
+        adapters = {
+            adapter: weights_prefix(given.get("model", adapter), given["revision"])
+            for adapter, given in args.get("adapters", {}).items()
+        }
         values = _values.inference_service(
             spec=spec,
             launch=launch,
             image=args["image"],
             loader_image=args["loader_image"],
             weights=pulumi.Output.concat("s3://", args["bucket_name"], "/", prefix),
+            adapters={
+                adapter: pulumi.Output.concat("s3://", args["bucket_name"], "/", at) for adapter, at in adapters.items()
+            },
             replicas=_checks.whole("replicas", args.get("replicas", 1), low=1, high=1000),
             autoscaling=_autoscaling(args),
             cpu_millicores=int(args.get("cpu_millicores", 2000)),
@@ -134,7 +156,7 @@ class InferenceService(pulumi.ComponentResource):
             pool=args["pool"],
             release=self._release(args),
         )
-        association = self._identity(args, prefix)
+        association = self._identity(args, [prefix, *adapters.values()])
         chart = kubernetes.helm.v4.Chart(
             name,
             chart=str(CHART),
@@ -156,7 +178,7 @@ class InferenceService(pulumi.ComponentResource):
     def _child(self, *depends_on: pulumi.Resource) -> pulumi.ResourceOptions:
         return pulumi.ResourceOptions(parent=self, depends_on=list(depends_on))
 
-    def _identity(self, args: InferenceServiceArgs, prefix: str) -> aws.eks.PodIdentityAssociation:
+    def _identity(self, args: InferenceServiceArgs, prefixes: Sequence[str]) -> aws.eks.PodIdentityAssociation:
         role = aws.iam.Role(
             f"{self._name}-pods",
             description=f"Pods that serve {self._release(args)}",
@@ -167,7 +189,7 @@ class InferenceService(pulumi.ComponentResource):
             f"{self._name}-weights",
             role=role.name,
             policy=pulumi.Output.all(args["bucket_arn"], args["bucket_key_arn"]).apply(
-                lambda arns: _iam.model_read(arns[0], prefix, arns[1])
+                lambda arns: _iam.model_read(arns[0], prefixes, arns[1])
             ),
             opts=self._child(),
         )
@@ -218,6 +240,9 @@ def _spec(args: InferenceServiceArgs) -> ServiceSpec:
         max_batch_prefill_tokens=None if prefill is None else int(prefill),
         weights=args.get("weights"),
         engine=args.get("engine", False),
+        adapters=tuple(
+            Adapter(name, int(given["rank"]), given["weight_gb"]) for name, given in args.get("adapters", {}).items()
+        ),
     )
 
 

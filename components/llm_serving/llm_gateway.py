@@ -77,6 +77,8 @@ class ModelRouteArgs(TypedDict):
     semantic_cache: NotRequired[SemanticRouteArgs]
     """Where questions that only mean the same are answered from the cache, too: it takes the gateway's
     `semantic_cache`. Default: they are not."""
+    adapters: NotRequired[Mapping[str, str]]
+    """LoRA adapters that every version serves, by the name that requests give, each with its revision."""
 
 
 class LlmGatewayArgs(TypedDict):
@@ -269,7 +271,8 @@ def _base64(text: str) -> str:
 
 
 def _route(model: str, args: ModelRouteArgs) -> dict[str, Any]:
-    common = _semantic_tier.route(model, args)
+    adapters = {"adapters": dict(args["adapters"])} if args.get("adapters") else {}
+    common = {**_semantic_tier.route(model, args), **adapters}
     timeout = _checks.whole("timeout_seconds", args.get("timeout_seconds", 300), low=1, high=900, unit="s")
     given = args.get("versions", {})
     if ("url" in args) == bool(given):

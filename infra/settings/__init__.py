@@ -105,6 +105,7 @@ class Settings(Section):
         yield from self._image_problems()
         yield from self._name_problems()
         yield from self._cache_problems()
+        yield from self._adapter_problems()
 
     def _pool_problems(self, model: ModelSettings) -> Iterator[str]:
         if model.pool not in self.cluster.gpu_pools:
@@ -152,6 +153,18 @@ class Settings(Section):
                     f"embeddings.{name}: the name is that of models.{of[name] or name} too;"
                     f" nearest valid value: {name}-embedding"
                 )
+
+    def _adapter_problems(self) -> Iterator[str]:
+        """Check that a request's `model` says one thing: no adapter has the name of a model, or of another's adapter."""
+        owners = {name: f"{section}.{name}" for section in ("models", "embeddings") for name in getattr(self, section)}
+        for name, model in self.models.items():
+            for adapter in model.adapters:
+                own = f"models.{name}.adapters.{adapter}"
+                if (other := owners.setdefault(adapter, own)) != own:
+                    yield (
+                        f"{own}: has the name of {other}, and requests couldn't tell them apart; nearest valid value:"
+                        f" {name}-{adapter}"
+                    )
 
     def _image_problems(self) -> Iterator[str]:
         by_runtime: dict[str, list[str]] = {}

@@ -12,7 +12,7 @@ from infra.section import Section, named, problem_of
 from infra.settings.allow import Allow, allow_problems
 from llm_serving import _checks, _scaling, _semantic_tier, observability
 from llm_serving.runtimes import RUNTIMES, tensorrt_llm
-from llm_serving.runtimes.launch import ServiceSpec
+from llm_serving.runtimes.launch import Adapter, ServiceSpec
 from llm_serving.versions import STABLE, Share, service_name, share_problems
 
 Revision = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", examples=["a09a354"])]
@@ -47,6 +47,19 @@ class SemanticRouteSettings(Section):
     """`answer` answers from the cache; `shadow` only counts what it would have answered."""
     threshold: Annotated[float, Field(gt=0, le=1)] = _semantic_tier.THRESHOLD
     """Least cosine of two questions that may have the same answer."""
+
+
+class AdapterSettings(Section):
+    """A LoRA adapter of a model."""
+
+    revision: Revision
+    """Revision to serve: the folder models/<model>/<revision> of the model bucket."""
+    rank: Annotated[int, Field(ge=1, le=4096)]
+    """Its rank: `r` in its adapter_config.json, as `llm-serving models show` says."""
+    weight_gb: WeightGb
+    """Size of its files in GB (10^9 bytes)."""
+    model: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] | None = None
+    """What the model bucket knows it by. Default: its name here."""
 
 
 class ServingSettings(Section):
@@ -134,6 +147,8 @@ class ModelSettings(ServingSettings):
     """Whether questions that only mean the same are answered from the cache, too. Default: they are not."""
     versions: dict[str, VersionSettings] = Field(default_factory=dict[str, VersionSettings])
     """Versions that share the requests, as in `stable` and `canary`. Default: the model itself is its only one."""
+    adapters: dict[str, AdapterSettings] = Field(default_factory=dict[str, AdapterSettings])
+    """LoRA adapters by the name that requests give as their model: docs/models.md. Every version serves all of them."""
 
     def version(self, name: str) -> "ModelSettings":
         """Return the settings of a version: the model's, but for what the version has of its own."""
@@ -181,6 +196,7 @@ class ModelSettings(ServingSettings):
             max_batch_prefill_tokens=self.max_batch_prefill_tokens,
             weights=self.weights,
             engine=self.engine,
+            adapters=tuple(Adapter(adapter, own.rank, own.weight_gb) for adapter, own in self.adapters.items()),
         )
 
     def problems(self) -> Iterator[str]:
@@ -190,6 +206,7 @@ class ModelSettings(ServingSettings):
         yield from allow_problems(self.allow)
         yield from self._scaling_problems()
         yield from self._token_problems()
+        yield from named("adapters", self.adapters)
         yield from self._version_problems()
 
     def _token_problems(self) -> Iterator[str]:

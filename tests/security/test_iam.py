@@ -187,7 +187,7 @@ def test_a_models_pods_read_that_model_and_nothing_else(cloud: Cloud) -> None:
     mine, other = "models/mine/1/model", "models/other/1/model"
     for name in (mine, other):
         root.put_object(Bucket="weights", Key=name, Body=b"weights")
-    session = assumed(cloud, "pods", _iam.model_read("arn:aws:s3:::weights", "models/mine/1", key["Arn"]))
+    session = assumed(cloud, "pods", _iam.model_read("arn:aws:s3:::weights", ["models/mine/1"], key["Arn"]))
     s3 = session("s3")
     assert s3.get_object(Bucket="weights", Key=mine)["Body"].read() == b"weights"
     listed = s3.list_objects_v2(Bucket="weights", Prefix="models/mine/1/")
@@ -209,7 +209,7 @@ def test_the_buckets_policy_refuses_whoever_comes_without_tls(cloud: Cloud) -> N
     root = cloud.client("s3")
     root.create_bucket(Bucket="guarded")
     root.put_object(Bucket="guarded", Key="models/mine/1/model", Body=b"weights")
-    policy = _iam.model_read("arn:aws:s3:::guarded", "models/mine/1", "arn:aws:kms:us-east-1:000000000000:key/1")
+    policy = _iam.model_read("arn:aws:s3:::guarded", ["models/mine/1"], "arn:aws:kms:us-east-1:000000000000:key/1")
     s3 = assumed(cloud, "plain", policy)("s3")
     assert not refused(s3.get_object, Bucket="guarded", Key="models/mine/1/model")
     root.put_bucket_policy(Bucket="guarded", Policy=_iam.tls_only("arn:aws:s3:::guarded"))

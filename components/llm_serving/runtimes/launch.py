@@ -36,6 +36,18 @@ MIB = 1024 * 1024
 
 
 @dataclass(frozen=True)
+class Adapter:
+    """A LoRA adapter of a model: requests name it as they would name a model."""
+
+    name: str
+    """What requests call it, and its folder below `MODELS_ROOT`."""
+    rank: int
+    """As `r` in its adapter_config.json."""
+    weight_gb: float
+    """Size of its files in GB (10^9 bytes)."""
+
+
+@dataclass(frozen=True)
 class ServiceSpec:
     """A model to serve, and the limits to serve it within."""
 
@@ -65,6 +77,13 @@ class ServiceSpec:
     """`copy` or `stream`; None for the runtime's default."""
     engine: bool = False
     """Whether the revision is a built engine, made for one kind of GPU, rather than a checkpoint."""
+    adapters: tuple[Adapter, ...] = ()
+    """LoRA adapters that are served on top of it."""
+
+    @property
+    def adapters_gb(self) -> float:
+        """Size of the adapters' files in GB (10^9 bytes)."""
+        return sum(adapter.weight_gb for adapter in self.adapters)
 
 
 @dataclass(frozen=True)
@@ -155,6 +174,21 @@ def copy_problems(spec: ServiceSpec, runtime: str) -> Iterator[str]:
         yield f"{spec.model}.weights: {runtime} reads no weights from S3; nearest valid value: {COPY}"
     else:
         yield from choice_problems(f"{spec.model}.weights", spec.weights, (COPY,))
+
+
+def adapter_paths(spec: ServiceSpec) -> list[str]:
+    """Return where each adapter is, as both runtimes that have them take it: NAME=PATH."""
+    return [f"{adapter.name}={MODELS_ROOT}/{adapter.name}" for adapter in spec.adapters]
+
+
+def adapter_problems(spec: ServiceSpec) -> Iterator[str]:
+    """Yield what is wrong with the adapters, wherever they are served."""
+    for adapter in spec.adapters:
+        if adapter.name == spec.model:
+            yield (
+                f"{spec.model}.adapters.{adapter.name}: is the model's own name, and requests couldn't tell them apart;"
+                f" nearest valid value: {adapter.name}-lora"
+            )
 
 
 def options(values: Mapping[str, object]) -> Iterator[str]:

@@ -121,3 +121,9 @@ def _problems(spec: ServiceSpec) -> Iterator[str]:
     yield from choice_problems(f"{spec.model}.kv_cache_dtype", spec.kv_cache_dtype, KV_CACHE_DTYPES)
     yield from memory_problems(spec, 1, "all that weights leave")
     yield from copy_problems(spec, "TensorRT-LLM")
+    if spec.adapters:
+        # Its server has no list of adapters: a request brings the path of one, in `lora_request`.
+        yield (
+            f"{spec.model}.adapters: trtllm-serve {VERSION} knows no adapters by name; nearest valid value: none, or"
+            " runtime vllm or tgi"
+        )

@@ -9,6 +9,8 @@ from llm_serving.runtimes.launch import (
     PORT,
     Launch,
     ServiceSpec,
+    adapter_paths,
+    adapter_problems,
     checkpoint_problems,
     choice_problems,
     memory_problems,
@@ -52,8 +54,8 @@ def launch(spec: ServiceSpec) -> Launch:
             *("--usage-stats", "off"),
             "--json-output",
         ],
-        env=dict(_ENVIRONMENT),
-        startup_seconds=startup_seconds(spec.weight_gb),
+        env={**_ENVIRONMENT, **({"LORA_ADAPTERS": ",".join(adapter_paths(spec))} if spec.adapters else {})},
+        startup_seconds=startup_seconds(spec.weight_gb + spec.adapters_gb),
     )
 
 
@@ -86,3 +88,4 @@ def _problems(spec: ServiceSpec) -> Iterator[str]:
     yield from choice_problems(f"{spec.model}.kv_cache_dtype", spec.kv_cache_dtype, KV_CACHE_DTYPES)
     yield from memory_problems(spec, MEMORY_SHARE, "TGI's own share")
     yield from checkpoint_problems(spec, "TGI")
+    yield from adapter_problems(spec)

@@ -4,7 +4,7 @@ Read in the sources of the 0.33.0 wheel: engine/arg_utils.py, config/, envs.py, 
 model_executor/model_loader/runai_streamer_loader.py; and in runai-model-streamer 0.17.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from llm_serving.capacity import runtime_formats
 from llm_serving.capacity.runtime_names import VLLM
@@ -19,6 +19,8 @@ from llm_serving.runtimes.launch import (
     WEIGHTS_URL,
     Launch,
     ServiceSpec,
+    adapter_paths,
+    adapter_problems,
     choice_problems,
     memory_problems,
     options,
@@ -44,6 +46,8 @@ STEP_TOKENS = 2048
 STREAM_BUFFER_MIB = 4096
 """Buffer of the streamer for each GPU, in the pod's memory: the largest tensor of the catalog's models has 4.2 GB
 (the embedding of Llama 3.1 405B, 128,256 x 16,384 x 2 bytes)."""
+LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+"""What --max-lora-rank may be (`MaxLoRARanks` in config/lora.py), but for 1, which saves nothing to speak of."""
 
 
 def launch(spec: ServiceSpec) -> Launch:
@@ -57,7 +61,7 @@ def launch(spec: ServiceSpec) -> Launch:
     """
     refuse(_problems(spec))
     streams = spec.weights != COPY
-    startup = startup_seconds(spec.weight_gb, WARM_UP_SECONDS)
+    startup = startup_seconds(spec.weight_gb + spec.adapters_gb, WARM_UP_SECONDS)
     return Launch(
         args=[
             WEIGHTS_URL if streams else f"{MODELS_ROOT}/{spec.model}",
@@ -71,6 +75,7 @@ def launch(spec: ServiceSpec) -> Launch:
             *("--max-num-queued-reqs", str(spec.max_concurrent_requests)),
             *_optional(spec),
             *(_streaming(spec) if streams else ()),
+            *(_lora(spec) if spec.adapters else ()),
             *("--shutdown-timeout", str(DRAIN_SECONDS)),
             # What the kubelet and Prometheus ask every few seconds.
             *("--disable-access-log-for-endpoints", "/health,/metrics"),
@@ -99,6 +104,26 @@ def _streaming(spec: ServiceSpec) -> Iterator[str]:
     if spec.gpus > 1:
         # Each process reads a part and hands it on; otherwise each would read all of the weights.
         yield from ("--model-loader-extra-config", '{"distributed":true}')
+
+
+def lora_rank(ranks: Iterable[int]) -> int:
+    """Return what --max-lora-rank must be for adapters of these ranks: the least that vLLM allows and that holds all.
+
+    Raises ValueError where none does.
+    """
+    most = max(ranks)
+    for allowed in LORA_RANKS:
+        if allowed >= most:
+            return allowed
+    raise ValueError(f"{most} is above {LORA_RANKS[-1]}, the highest rank that vLLM serves")
+
+
+def _lora(spec: ServiceSpec) -> Iterator[str]:
+    yield "--enable-lora"
+    yield from ("--lora-modules", *adapter_paths(spec))
+    yield from ("--max-lora-rank", str(lora_rank(adapter.rank for adapter in spec.adapters)))
+    # As many in one batch as there are: a request for another one would wait until the batch has room for it.
+    yield from ("--max-loras", str(len(spec.adapters)))
 
 
 def _environment(startup: int) -> dict[str, str]:
@@ -142,3 +167,10 @@ def _problems(spec: ServiceSpec) -> Iterator[str]:
         )
     if spec.engine:
         yield f"{spec.model}.engine: vLLM runs checkpoints only; nearest valid value: false"
+    yield from adapter_problems(spec)
+    for adapter in spec.adapters:
+        if adapter.rank > LORA_RANKS[-1]:
+            yield (
+                f"{spec.model}.adapters.{adapter.name}.rank: {adapter.rank} is above {LORA_RANKS[-1]}, the highest that"
+                f" vLLM serves; nearest valid value: {LORA_RANKS[-1]}"
+            )

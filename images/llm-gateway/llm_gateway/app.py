@@ -99,7 +99,10 @@ async def _answer(gateway: Gateway, request: web.Request, record: Record, handle
 async def _infer(gateway: Gateway, request: web.Request, record: Record) -> web.StreamResponse:
     backend = gateway.backend
     body = await _read_body(request, backend.config.server)
-    parsed = inference.parse(Endpoint(record.endpoint), body, request.headers.get("x-model"), backend.config.models)
+    config = backend.config
+    parsed = inference.parse(
+        Endpoint(record.endpoint), body, request.headers.get("x-model"), config.routes, config.adapters
+    )
     record.model = parsed.model
     record.stream = parsed.stream
     record.tenant = cache_policy.tenant(request.headers)
@@ -109,7 +112,7 @@ async def _infer(gateway: Gateway, request: web.Request, record: Record) -> web.
 async def _models(gateway: Gateway, _: web.Request, record: Record) -> web.StreamResponse:
     models = [
         {"id": name, "object": "model", "created": gateway.loaded_at, "owned_by": "llm-gateway"}
-        for name in sorted(gateway.backend.config.models)
+        for name in sorted(gateway.backend.config.routes)
     ]
     headers = {**_headers(record), "Content-Type": "application/json"}
     return web.Response(body=orjson.dumps({"object": "list", "data": models}), headers=headers)

@@ -85,6 +85,8 @@ class ModelRoute(_Section):
     """Where questions that only mean the same are answered from the cache, too."""
     versions: tuple[Version, ...] = ()
     """Versions, whose weights sum to 100 without those of shadows."""
+    adapters: dict[ModelName, str] = {}
+    """Revisions of the LoRA adapters that every version serves, by the name that requests give."""
 
     @cached_property
     def all_versions(self) -> tuple[Version, ...]:
@@ -102,6 +104,15 @@ class ModelRoute(_Section):
     def shadows(self) -> tuple[Version, ...]:
         """The versions that get copies."""
         return tuple(version for version in self.all_versions if version.shadow)
+
+    def of_adapter(self, revision: str) -> Self:
+        """The route of an adapter of this revision: the model's, and answers of another pair of both are not used."""
+        versions = tuple(
+            version.model_copy(update={"revision": f"{version.revision}+{revision}"}) for version in self.all_versions
+        )
+        return type(self)(
+            timeout_seconds=self.timeout_seconds, hold=self.hold, semantic_cache=self.semantic_cache, versions=versions
+        )
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -198,11 +209,36 @@ class GatewayConfig(_Section):
     upstream: UpstreamConfig = UpstreamConfig()
     server: ServerConfig = ServerConfig()
 
+    @cached_property
+    def adapters(self) -> dict[str, str]:
+        """All adapters, each with the model that it belongs to."""
+        return {adapter: model for model, route in self.models.items() for adapter in route.adapters}
+
+    @cached_property
+    def routes(self) -> dict[str, ModelRoute]:
+        """Where each name that a request may give is served: models and their adapters."""
+        adapters = {
+            adapter: route.of_adapter(revision)
+            for route in self.models.values()
+            for adapter, revision in route.adapters.items()
+        }
+        return {**self.models, **adapters}
+
     @model_validator(mode="after")
     def _semantic_cache_is_there(self) -> Self:
         asking = [name for name, route in self.models.items() if route.semantic_cache]
         if asking and not (self.cache.enabled and self.cache.semantic):
             raise ValueError(f"models.{asking[0]}.semantic_cache needs cache.enabled and cache.semantic")
+        return self
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        owners = {model: f"models.{model}" for model in self.models}
+        for model, route in self.models.items():
+            for adapter in route.adapters:
+                own = f"models.{model}.adapters.{adapter}"
+                if (other := owners.setdefault(adapter, own)) != own:
+                    raise ValueError(f"{own} has the name of {other}")
         return self
 
 

@@ -68,7 +68,7 @@ class Gateway:
         cache, semantic = (old.cache, old.semantic) if old and keep_cache else self._new_cache(config)
         upstream = old.upstream if old and keep_upstream else Upstream(config.upstream)
         self._backend = Backend(config, upstream, cache, semantic, self._shadows, self.metrics)
-        self.metrics.expect(config.models)
+        self.metrics.expect(config.routes)
         self.loaded_at = int(time.time())
         if old is not None:
             longest = max(route.timeout_seconds for route in old.config.models.values())

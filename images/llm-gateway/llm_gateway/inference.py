@@ -1,6 +1,6 @@
 """A request for inference: what the gateway must know of it, checked; the rest is the model service's to judge."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, cast
@@ -39,10 +39,18 @@ class Inference:
     stream: bool
 
 
-def parse(endpoint: Endpoint, body: bytes, header_model: str | None, models: Mapping[str, ModelRoute]) -> Inference:
+def parse(
+    endpoint: Endpoint,
+    body: bytes,
+    header_model: str | None,
+    models: Mapping[str, ModelRoute],
+    adapters: Collection[str] = (),
+) -> Inference:
     """Checks a request; raises ApiError with what the caller must change. A model may be named with its version.
 
-    `header_model` is the `x-model` header, which names the model for TGI's own endpoints.
+    `header_model` is the `x-model` header, which names the model for TGI's own endpoints; `models` has every name that
+    a request may give, `adapters` those that are adapters. The model's service finds an adapter by the same name: in
+    `model`, or in TGI's `adapter_id`.
     """
     fields = _object(body)
     kind = "embedding" if endpoint is Endpoint.EMBEDDINGS else "generation"
@@ -57,7 +65,8 @@ def parse(endpoint: Endpoint, body: bytes, header_model: str | None, models: Map
             model, stream = fields.get("model"), False
         case Endpoint.GENERATE | Endpoint.GENERATE_STREAM:
             _check_tgi(fields)
-            model = header_model or (names[0] if len(names) == 1 else None)
+            own = [name for name in names if name not in adapters]
+            model = header_model or (own[0] if len(own) == 1 else None)
             stream = endpoint is Endpoint.GENERATE_STREAM
     name, separator, version = model.partition("@") if isinstance(model, str) else ("", "", "")
     if name in models and name not in names:
@@ -66,7 +75,26 @@ def parse(endpoint: Endpoint, body: bytes, header_model: str | None, models: Map
     if separator and "model" in fields:
         fields["model"] = known
         body = orjson.dumps(fields)
+    if endpoint in (Endpoint.GENERATE, Endpoint.GENERATE_STREAM) and _set_adapter(fields, known, adapters):
+        body = orjson.dumps(fields)
     return Inference(endpoint, known, version, body, fields, stream)
+
+
+def _set_adapter(fields: dict[str, Any], model: str, adapters: Collection[str]) -> bool:
+    """Names the adapter as TGI's own endpoints have it; whether that changed the body.
+
+    An adapter that a request names beside its model would be answered from the cache as if it were never replaced.
+    """
+    parameters = as_object(fields.get("parameters")) or {}
+    given = parameters.get("adapter_id")
+    if given is not None and given != model:
+        raise ApiError(
+            400, "Name the adapter in the header 'x-model', not in 'parameters.adapter_id'.", param="parameters"
+        )
+    if model not in adapters or given == model:
+        return False
+    fields["parameters"] = {**parameters, "adapter_id": model}
+    return True
 
 
 def _object(body: bytes) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,7 +68,7 @@ class Exchange:
         self._record = record
         self._headers = headers
         self._close = close
-        self._route: ModelRoute = backend.config.models[inference.model]
+        self._route: ModelRoute = backend.config.routes[inference.model]
         self._version, self._named = versions.select(self._route, inference, request.headers)
         record.version = self._version.name
         self._key: str | None = None
@@ -86,7 +87,7 @@ class Exchange:
                 cached = await self._lookup()
                 if cached is not None:
                     return cached
-                with self._backend.metrics.model_in_flight.labels(self._inference.model).track_inprogress():
+                with self._in_flight():
                     return await self._forward()
         except TimeoutError:
             if self._held:
@@ -131,6 +132,11 @@ class Exchange:
         if self._inference.stream:
             return await self._replay(body)
         return web.Response(body=body, headers=self._answer_headers("application/json"))
+
+    def _in_flight(self) -> AbstractContextManager[None]:
+        """Counts the request, while it lasts, for the model whose pods answer it: they are scaled by that."""
+        model = self._backend.config.adapters.get(self._inference.model, self._inference.model)
+        return self._backend.metrics.model_in_flight.labels(model).track_inprogress()
 
     async def _from_similar(self) -> bytes | None:
         """The body that answers this request from the answer to a question that means the same, if that is wanted."""

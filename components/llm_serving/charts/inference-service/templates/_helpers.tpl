@@ -52,3 +52,35 @@ capabilities:
   value: {{ $value | quote }}
 {{- end }}
 {{- end -}}
+
+{{/* Whether anything is copied to the pod: the model's weights, or adapters. */}}
+{{- define "inference-service.copies" -}}
+{{- if or .Values.loader.copies .Values.loader.adapters }}true{{ end -}}
+{{- end -}}
+
+{{/* A loader of one revision: of `source`, into `folder` below /models; without one it only waits for the revision. */}}
+{{- define "inference-service.loader" -}}
+- name: {{ .name }}
+  image: {{ .root.Values.loader.image }}
+  imagePullPolicy: IfNotPresent
+  args:
+    - {{ .source }}
+    {{- with .folder }}
+    - /models/{{ . }}
+    {{- end }}
+    - --wait-seconds={{ int .root.Values.loader.timeoutSeconds }}
+  # It ends before the runtime starts, so what it asks for is free.
+  {{- with .root.Values.resources }}
+  resources:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  securityContext:
+    {{- include "inference-service.containerSecurity" .root | nindent 4 }}
+  volumeMounts:
+    {{- if .folder }}
+    - name: models
+      mountPath: /models
+    {{- end }}
+    - name: tmp
+      mountPath: /tmp
+{{- end -}}
