@@ -88,7 +88,8 @@ def _services(name: str, model: ModelSettings, base: Path) -> Iterator[Service]:
 def _service(name: str, model: ModelSettings, base: Path) -> Service:
     reference = model.model or name
     shape, problem = _shape(reference, base)
-    launch = RUNTIMES[model.runtime].launch(model.spec(name))
+    spec = model.spec(name)
+    launch = RUNTIMES[model.runtime].launch(spec)
     return Service(
         name=name,
         model=shape,
@@ -117,6 +118,8 @@ def _service(name: str, model: ModelSettings, base: Path) -> Service:
         mean_total_tokens=model.mean_total_tokens,
         model_named=model.model is not None,
         model_problem=problem,
+        adapter_ranks=tuple(adapter.rank for adapter in spec.adapters),
+        adapters_gb=spec.adapters_gb,
         allow=model.allow,
     )
 

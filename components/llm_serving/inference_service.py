@@ -132,6 +132,11 @@ class InferenceService(pulumi.ComponentResource):
         self._name = name
         runtime = RUNTIMES[_checks.one_of("runtime", args.get("runtime", "tgi"), RUNTIMES)]
         spec = _spec(args)
+        if args["model"] in args.get("adapters", {}):
+            raise ValueError(
+                f"adapters.{args['model']}: is the model's own name, and requests couldn't tell them apart;"
+                f" nearest valid value: {args['model']}-lora"
+            )
         launch = runtime.launch(spec)
         if "gpu_architecture" in args:
             refuse(tensorrt_llm.engine_problems(spec, args["revision"], {args["gpu_architecture"]}))

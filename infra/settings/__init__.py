@@ -155,7 +155,7 @@ class Settings(Section):
                 )
 
     def _adapter_problems(self) -> Iterator[str]:
-        """Check that a request's `model` says one thing: no adapter has the name of a model, or of another's adapter."""
+        """Check that a request's `model` says one thing: no adapter has a model's or another adapter's name."""
         owners = {name: f"{section}.{name}" for section in ("models", "embeddings") for name in getattr(self, section)}
         for name, model in self.models.items():
             for adapter in model.adapters:

@@ -61,6 +61,28 @@ def test_a_version_has_its_own_name_and_its_models_folder(tmp_path: Path) -> Non
     assert container["args"][1] == f"/models/{MODEL}"
 
 
+@pytest.mark.parametrize("copies", [True, False])
+def test_adapters_have_folders_of_their_own_wherever_the_weights_are(tmp_path: Path, copies: bool) -> None:
+    adapter = {"name": "legal", "source": "s3://weights/models/legal/7"}
+    objects = render(
+        tmp_path, CHART, MODEL, values(loader={**values()["loader"], "copies": copies, "adapters": [adapter]})
+    )
+    pod = pod_of(objects)
+    loader, extra = pod["initContainers"]
+    models = {"name": "models", "mountPath": "/models"}
+    assert loader["args"] == [SOURCE, *([f"/models/{MODEL}"] if copies else []), "--wait-seconds=600"]
+    assert (models in loader["volumeMounts"]) is copies
+    assert extra == {
+        **loader,
+        "name": "adapter-loader-legal",
+        "args": [adapter["source"], "/models/legal", "--wait-seconds=600"],
+        "volumeMounts": [models, {"name": "tmp", "mountPath": "/tmp"}],
+    }
+    (runtime,) = pod["containers"]
+    assert {**models, "readOnly": True} in runtime["volumeMounts"]
+    assert [volume["name"] for volume in pod["volumes"]].count("models") == 1
+
+
 def scaled(**changes: Any) -> dict[str, Any]:
     """The values of an autoscaled model, with changes to the numbers."""
     passed = values()

@@ -302,6 +302,40 @@ def test_the_role_reads_one_revision_and_nothing_else() -> None:
     ]
 
 
+ADAPTERS = {"legal": {"revision": "7", "rank": 16, "weight_gb": 0.8}}
+
+
+def test_adapters_are_copied_also_where_vllm_streams_the_model() -> None:
+    values = service(runtime="vllm", adapters=ADAPTERS).one(CHART, "s").inputs["values"]
+    assert values["loader"]["copies"] is False
+    assert values["loader"]["adapters"] == [{"name": "legal", "source": "s3://weights/models/legal/7"}]
+    assert values["modelVolumeMib"] == 1018  # a quarter more than 0.8 GB, and 64 MiB
+    assert "legal=/models/legal" in values["args"]
+
+
+def test_the_role_reads_the_adapters_too_and_nothing_else() -> None:
+    adapters = {**ADAPTERS, "support": {**ADAPTERS["legal"], "model": "support-lora"}}
+    policy = json.loads(service(adapters=adapters).inputs("aws:iam/rolePolicy:RolePolicy", "s-weights")["policy"])
+    prefixes = ["models/tiny/1", "models/legal/7", "models/support-lora/7"]
+    objects, listing, _ = policy["Statement"]
+    assert objects["Resource"] == [f"{BUCKET_ARN}/{prefix}/*" for prefix in prefixes]
+    assert listing["Condition"] == {
+        "StringLike": {"s3:prefix": [part for prefix in prefixes for part in (prefix, f"{prefix}/*")]}
+    }
+
+
+@pytest.mark.parametrize(
+    ("adapters", "problem"),
+    [
+        ({"tiny": ADAPTERS["legal"]}, "adapters.tiny: is the model's own name"),
+        ({"legal": {**ADAPTERS["legal"], "revision": "a/b"}}, "revision: 'a/b' must be one part of a key"),
+    ],
+)
+def test_adapters_that_would_be_mistaken_are_refused(adapters: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(problem)):
+        service(adapters=adapters)
+
+
 @pytest.mark.parametrize(
     ("revision", "valid"), [("", "1"), ("/1", "1"), ("1/", "1"), ("a/b", "a-b"), ("*", "1"), ("../1", "1")]
 )

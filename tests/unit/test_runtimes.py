@@ -17,6 +17,7 @@ from llm_serving.runtimes.launch import (
     MIB,
     STREAM,
     WEIGHTS_URL,
+    Adapter,
     Launch,
     ServiceSpec,
     volume_mib,
@@ -39,6 +40,7 @@ SPECS = st.builds(
     max_total_tokens=st.integers(4097, 131_072),
     max_concurrent_requests=st.integers(1, 2048),
 )
+ADAPTED = replace(SPEC, adapters=(Adapter("legal", 16, 0.1), Adapter("support", 33, 0.2)))
 CACHES = {
     "HOME": "/cache",
     "TRITON_CACHE_DIR": "/cache/triton",
@@ -253,3 +255,37 @@ def test_all_that_a_runtime_refuses_is_said_at_once() -> None:
             "chat.gpu_memory_utilization",
             "chat.weights",
         ]
+
+
+@pytest.mark.parametrize("weights", ["copy", STREAM])
+def test_vllm_with_adapters(weights: str) -> None:
+    plain, launch = (vllm.launch(replace(spec, weights=weights)) for spec in (SPEC, ADAPTED))
+    rest = iter(launch.args)
+    assert [word for word in plain.args if word in rest] == plain.args
+    at = launch.args.index("--enable-lora")
+    assert launch.args[at : at + 8] == [
+        "--enable-lora",
+        *("--lora-modules", "legal=/models/legal", "support=/models/support"),
+        *("--max-lora-rank", "64"),
+        *("--max-loras", "2"),
+    ]
+    assert launch.streams_weights == (weights == STREAM)
+    assert launch.startup_seconds > plain.startup_seconds
+
+
+def test_tgi_with_adapters() -> None:
+    launch = RUNTIMES["tgi"].launch(ADAPTED)
+    assert launch.env["LORA_ADAPTERS"] == "legal=/models/legal,support=/models/support"
+    assert launch.args == RUNTIMES["tgi"].launch(SPEC).args
+    assert "LORA_ADAPTERS" not in RUNTIMES["tgi"].launch(SPEC).env
+
+
+def test_adapters_that_are_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"adapters: trtllm-serve 1\.2\.1 knows no adapters by name; nearest valid value"
+    ):
+        tensorrt_llm.launch(ADAPTED)
+    too_high = replace(SPEC, adapters=(Adapter("legal", 513, 0.1),))
+    with pytest.raises(ValueError, match=r"legal\.rank: 513 is above 512, .*; nearest valid value: 512"):
+        vllm.launch(too_high)
+    assert RUNTIMES["tgi"].launch(too_high)

@@ -136,6 +136,7 @@ def placements(stack: Stack, service: Service) -> Iterator[Placement]:
             gpu_memory_utilization=service.gpu_memory_utilization,
             target_concurrency=service.expected_concurrency,
             mean_total_tokens=service.mean_total_tokens,
+            adapter_ranks=service.adapter_ranks,
         )
 
 

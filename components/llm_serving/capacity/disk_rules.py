@@ -169,5 +169,6 @@ def _volumes_gb(node: nodes.Room, services: list[Service]) -> float:
 
 
 def _pod_mib(service: Service) -> int:
-    weights_mib = 0 if service.streams_weights else launch.volume_mib(service.weight_gb)
+    copied_gb = service.adapters_gb + (0 if service.streams_weights else service.weight_gb)
+    weights_mib = launch.volume_mib(copied_gb) if copied_gb else 0
     return weights_mib + TMP_MIB + service.cache_mib

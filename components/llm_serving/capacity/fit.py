@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from llm_serving.capacity import kv_cache, weights
+from llm_serving.capacity import adapters, kv_cache, weights
 from llm_serving.capacity.findings import Check, Finding
 from llm_serving.capacity.naming import (
     GPU_MEMORY_UTILIZATION,
@@ -72,6 +72,7 @@ class Budget:
     reserve: float
     """What it leaves alone: `total` less `usable`."""
     weights: float
+    """Those of LoRA adapters included."""
     overhead: float
     kv_cache: float
     """What is left of `usable`; 0 where nothing is."""
@@ -113,7 +114,7 @@ def fit(placement: Placement, *, overhead_gib: float = OVERHEAD_GIB) -> Fit:
     overhead = overhead_gib * GIB
     weight = weights.per_gpu_bytes(
         placement.model, placement.gpus, placement.nodes, placement.quantization, placement.dtype
-    )
+    ) + adapters.per_gpu_bytes(placement.model, placement.runtime.name, placement.adapter_ranks)
     if placement.runtime.name == TENSORRT_LLM:
         usable = total - (1 - fraction) * max(total - weight - overhead, 0)
     else:
@@ -189,7 +190,7 @@ def _memory(placement: Placement, fitted: Fit) -> Iterator[Finding]:
     if fitted.kv_pool_tokens < 1:
         names, text = _would_do(placement)
         message = (
-            f"{_machine(placement)} cannot hold it: each GPU needs {budget.weights:.2f} GiB for weights and"
+            f"{_machine(placement)} cannot hold it: each GPU needs {budget.weights:.2f} GiB for {_held(placement)} and"
             f" {budget.overhead:.2f} GiB of overhead, and may use {budget.usable:.2f} of its {budget.total:.2f} GiB;"
             f" largest context that fits: 0 tokens; {text}"
         )
@@ -197,7 +198,7 @@ def _memory(placement: Placement, fitted: Fit) -> Iterator[Finding]:
     elif not fitted.fits:
         names, text = _would_do(placement)
         message = (
-            f"{placement.max_total_tokens} tokens do not fit on {_machine(placement)}: weights of"
+            f"{placement.max_total_tokens} tokens do not fit on {_machine(placement)}: {_held(placement)} of"
             f" {budget.weights:.2f} GiB and an overhead of {budget.overhead:.2f} GiB leave each GPU"
             f" {budget.kv_cache:.2f} of its {budget.total:.2f} GiB for the KV cache, and one such sequence takes"
             f" {budget.sequence:.2f} GiB; largest context that fits: {fitted.max_context} tokens; {text}"
@@ -213,6 +214,11 @@ def _machine(placement: Placement) -> str:
     nodes = f"{placement.nodes} nodes of " if placement.nodes > 1 else ""
     gpus = f"{placement.gpus} x {placement.instance.gpu.name}"
     return f"{nodes}{placement.instance.name} ({gpus}) with {title(placement.runtime)}"
+
+
+def _held(placement: Placement) -> str:
+    count = len(placement.adapter_ranks)
+    return f"weights and {count} adapter{'s' * (count > 1)}" if count else "weights"
 
 
 def _would_do(placement: Placement) -> tuple[tuple[str, ...], str]:

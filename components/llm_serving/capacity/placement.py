@@ -58,3 +58,5 @@ class Placement:
     """Requests at once that the owner expects; None where nobody says."""
     mean_total_tokens: int | None = None
     """Tokens of an average request, prompt and answer, for `target_concurrency`."""
+    adapter_ranks: tuple[int, ...] = ()
+    """Ranks of the LoRA adapters that are served on top of the model."""

@@ -68,6 +68,10 @@ class Service:
     """Whether the stack file says what the model is, so that not knowing it is a mistake."""
     model_problem: str | None = None
     """Why `model` is None."""
+    adapter_ranks: tuple[int, ...] = ()
+    """Ranks of the LoRA adapters that it serves."""
+    adapters_gb: float = 0
+    """Size of the adapters' files in GB (10^9 bytes), which are copied to each pod."""
     allow: Mapping[str, str] = field(default_factory=dict[str, str])
     """Codes of findings about this service that do not stop a deployment, with the reason."""
     version_of: str = ""

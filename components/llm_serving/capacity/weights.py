@@ -63,9 +63,14 @@ def _attention(shape: ModelShape) -> int:
     )
 
 
+def feed_forward_matrices(shape: ModelShape) -> int:
+    """Return how many matrices one feed-forward part has, or one expert."""
+    return 2 if shape.family in _UNGATED else 3
+
+
 def _feed_forward(shape: ModelShape) -> tuple[int, int]:
     """Weights of all layers' feed-forward parts, and how many of them are routed experts'."""
-    matrices = 2 if shape.family in _UNGATED else 3
+    matrices = feed_forward_matrices(shape)
     dense = matrices * shape.hidden * shape.intermediate
     if shape.experts is None:
         return shape.layers * dense, 0

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from llm_serving.capacity import model_config
-from llm_serving.registry import gguf_header, safetensors_header
+from llm_serving.registry import adapter, gguf_header, safetensors_header
 from llm_serving.registry.errors import InvalidModelError
 from llm_serving.registry.manifest import named
 from llm_serving.registry.names import MANIFEST
@@ -39,7 +39,7 @@ class LocalFile:
 
 
 def inspect(directory: Path) -> list[LocalFile]:
-    """The files of a model's folder, hidden ones left out, in the order of their names.
+    """The files of a model's or an adapter's folder, hidden ones left out, in the order of their names.
 
     Raises InvalidModelError with everything that would keep a runtime from loading them.
     """
@@ -56,7 +56,12 @@ def inspect(directory: Path) -> list[LocalFile]:
 
 
 def summary(directory: Path) -> Mapping[str, Any]:
-    """What a model's config.json says, for people who choose hardware; less of it where it is of no language model."""
+    """What a model's config.json says, for people who choose hardware; less of it where it is of no language model.
+
+    Of a LoRA adapter, what its own configuration says.
+    """
+    if (of_adapter := adapter.summary(directory)) is not None:
+        return of_adapter
     try:
         config = json.loads((directory / CONFIG).read_bytes())
     except OSError:
@@ -119,6 +124,10 @@ def _problems(files: list[LocalFile]) -> Iterator[tuple[str, str]]:
         except HeaderError as error:
             keys.add(gguf_header.TOKENIZER)  # nobody knows: the broken header is problem enough
             yield file.path, str(error)
+    configuration = next((file.location for file in files if file.path == adapter.CONFIG), None)
+    if configuration is not None:
+        yield from adapter.problems(configuration, paths, tensors.get(adapter.WEIGHTS))
+        return
     if not any(by_kind.values()):
         yield "", _no_weights(paths)
     yield from _missing_shards(paths)

@@ -181,16 +181,6 @@ def adapter_paths(spec: ServiceSpec) -> list[str]:
     return [f"{adapter.name}={MODELS_ROOT}/{adapter.name}" for adapter in spec.adapters]
 
 
-def adapter_problems(spec: ServiceSpec) -> Iterator[str]:
-    """Yield what is wrong with the adapters, wherever they are served."""
-    for adapter in spec.adapters:
-        if adapter.name == spec.model:
-            yield (
-                f"{spec.model}.adapters.{adapter.name}: is the model's own name, and requests couldn't tell them apart;"
-                f" nearest valid value: {adapter.name}-lora"
-            )
-
-
 def options(values: Mapping[str, object]) -> Iterator[str]:
     """Yield option and value for each value that is set."""
     for option, value in values.items():

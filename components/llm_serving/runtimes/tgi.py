@@ -10,7 +10,6 @@ from llm_serving.runtimes.launch import (
     Launch,
     ServiceSpec,
     adapter_paths,
-    adapter_problems,
     checkpoint_problems,
     choice_problems,
     memory_problems,
@@ -88,4 +87,3 @@ def _problems(spec: ServiceSpec) -> Iterator[str]:
     yield from choice_problems(f"{spec.model}.kv_cache_dtype", spec.kv_cache_dtype, KV_CACHE_DTYPES)
     yield from memory_problems(spec, MEMORY_SHARE, "TGI's own share")
     yield from checkpoint_problems(spec, "TGI")
-    yield from adapter_problems(spec)

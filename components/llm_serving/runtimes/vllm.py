@@ -4,9 +4,10 @@ Read in the sources of the 0.33.0 wheel: engine/arg_utils.py, config/, envs.py, 
 model_executor/model_loader/runai_streamer_loader.py; and in runai-model-streamer 0.17.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from llm_serving.capacity import runtime_formats
+from llm_serving.capacity.adapters import LORA_RANKS, lora_rank
 from llm_serving.capacity.runtime_names import VLLM
 from llm_serving.runtimes.launch import (
     CACHE_ROOT,
@@ -20,7 +21,6 @@ from llm_serving.runtimes.launch import (
     Launch,
     ServiceSpec,
     adapter_paths,
-    adapter_problems,
     choice_problems,
     memory_problems,
     options,
@@ -46,8 +46,6 @@ STEP_TOKENS = 2048
 STREAM_BUFFER_MIB = 4096
 """Buffer of the streamer for each GPU, in the pod's memory: the largest tensor of the catalog's models has 4.2 GB
 (the embedding of Llama 3.1 405B, 128,256 x 16,384 x 2 bytes)."""
-LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
-"""What --max-lora-rank may be (`MaxLoRARanks` in config/lora.py), but for 1, which saves nothing to speak of."""
 
 
 def launch(spec: ServiceSpec) -> Launch:
@@ -106,22 +104,10 @@ def _streaming(spec: ServiceSpec) -> Iterator[str]:
         yield from ("--model-loader-extra-config", '{"distributed":true}')
 
 
-def lora_rank(ranks: Iterable[int]) -> int:
-    """Return what --max-lora-rank must be for adapters of these ranks: the least that vLLM allows and that holds all.
-
-    Raises ValueError where none does.
-    """
-    most = max(ranks)
-    for allowed in LORA_RANKS:
-        if allowed >= most:
-            return allowed
-    raise ValueError(f"{most} is above {LORA_RANKS[-1]}, the highest rank that vLLM serves")
-
-
 def _lora(spec: ServiceSpec) -> Iterator[str]:
     yield "--enable-lora"
     yield from ("--lora-modules", *adapter_paths(spec))
-    yield from ("--max-lora-rank", str(lora_rank(adapter.rank for adapter in spec.adapters)))
+    yield from ("--max-lora-rank", str(lora_rank([adapter.rank for adapter in spec.adapters])))
     # As many in one batch as there are: a request for another one would wait until the batch has room for it.
     yield from ("--max-loras", str(len(spec.adapters)))
 
@@ -167,7 +153,6 @@ def _problems(spec: ServiceSpec) -> Iterator[str]:
         )
     if spec.engine:
         yield f"{spec.model}.engine: vLLM runs checkpoints only; nearest valid value: false"
-    yield from adapter_problems(spec)
     for adapter in spec.adapters:
         if adapter.rank > LORA_RANKS[-1]:
             yield (

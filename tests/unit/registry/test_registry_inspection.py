@@ -14,7 +14,7 @@ from llm_serving.registry import gguf_header, safetensors_header
 from llm_serving.registry.errors import InvalidModelError
 from llm_serving.registry.inspection import inspect, summary
 from llm_serving.registry.safetensors_header import HeaderError
-from tests.model_files import gguf, safetensors, write_model
+from tests.model_files import gguf, safetensors, write_adapter, write_model
 
 INDEX = "model.safetensors.index.json"
 
@@ -199,3 +199,75 @@ def test_no_file_makes_the_headers_fail_in_another_way(
 
 def test_write_model_is_what_a_runtime_could_load(tmp_path: Path) -> None:
     assert len(inspect(write_model(tmp_path))) == 4
+
+
+def test_an_adapter_needs_neither_tokenizer_nor_the_models_config(tmp_path: Path) -> None:
+    assert [file.path for file in inspect(write_adapter(tmp_path))] == [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    ]
+    assert summary(tmp_path) == {
+        "peft_type": "LORA",
+        "base_model": "base",
+        "rank": 4,
+        "alpha": 8,
+        "target_modules": ["q_proj", "v_proj"],
+    }
+    assert summary(write_adapter(tmp_path, rank_pattern={"q_proj": 16}))["rank"] == 16
+
+
+@pytest.mark.parametrize(
+    ("config", "problem"),
+    [
+        ({"peft_type": "IA3"}, "says `peft_type` 'IA3', and runtimes serve LORA only"),
+        ({"r": 0}, "says `r` 0, and a rank is a whole number from 1"),
+        ({"r": True}, "says `r` True, and a rank is a whole number from 1"),
+        ({"target_modules": None}, "has no `target_modules`, so no runtime knows what it changes"),
+        (
+            {"use_dora": True},
+            (
+                "is a DoRA adapter (`use_dora`), which no runtime here serves: train it without, or merge it into the"
+                " model"
+            ),
+        ),
+        (
+            {"modules_to_save": ["lm_head"]},
+            (
+                "has whole modules beside its low-rank ones (`modules_to_save`), which no runtime here loads:"
+                " train it without, or merge it into the model"
+            ),
+        ),
+    ],
+)
+def test_an_adapter_that_no_runtime_would_load(tmp_path: Path, config: dict[str, object], problem: str) -> None:
+    assert problems(write_adapter(tmp_path, **config)) == [f"adapter_config.json: {problem}"]
+
+
+def test_everything_that_an_adapter_lacks_at_once(tmp_path: Path) -> None:
+    (write_adapter(tmp_path) / "adapter_config.json").write_text("[]")
+    (tmp_path / "adapter_model.safetensors").rename(tmp_path / "adapter_model.bin")
+    assert problems(tmp_path) == [
+        (
+            ".: has no adapter_model.safetensors but adapter_model.bin, which may run code when it is loaded:"
+            " save it as safetensors"
+        ),
+        "adapter_config.json: is no JSON object: copy it again",
+    ]
+    (tmp_path / "adapter_model.bin").unlink()
+    assert problems(tmp_path)[0] == (
+        ".: is a LoRA adapter without adapter_model.safetensors: add it from where the adapter is from"
+    )
+
+
+def test_an_adapters_tensors_come_in_pairs(tmp_path: Path) -> None:
+    file = write_adapter(tmp_path) / "adapter_model.safetensors"
+    file.write_bytes(safetensors(**{"q_proj.lora_A.weight": b"1"}))
+    assert problems(tmp_path) == [
+        ("adapter_model.safetensors: has q_proj.lora_A.weight without q_proj.lora_B.weight: save the adapter again")
+    ]
+    file.write_bytes(safetensors(w=b"1"))
+    assert problems(tmp_path) == [
+        ("adapter_model.safetensors: has no tensors of an adapter: their names have lora_A or lora_B in them")
+    ]
+    file.write_bytes(b"1")
+    assert [problem.split(":")[1] for problem in problems(tmp_path)] == [" broken safetensors header"]

@@ -25,7 +25,7 @@ from llm_serving.registry.errors import (
 from llm_serving.registry.manifest import File, get, parse
 from llm_serving.registry.push import push
 from llm_serving.registry.s3 import Bucket
-from tests.model_files import write_model
+from tests.model_files import write_adapter, write_model
 from tests.s3_harness import Network, Server, s3_client
 
 FILES = ["config.json", "model.safetensors", "original/params.json", "tokenizer.json"]
@@ -380,3 +380,16 @@ def test_changes_are_found(data: bytes) -> None:
 
 def vars_of(file: File) -> dict[str, Any]:
     return {"path": file.path, "size": file.size, "sha256": file.sha256}
+
+
+def test_an_adapter_is_a_revision_as_a_model_is(bucket: Bucket, tmp_path: Path) -> None:
+    done = push(write_adapter(tmp_path), bucket, "summaries", "1")
+    assert done.uploaded
+    text = content(bucket, "models/summaries/1/manifest.json")
+    assert get(bucket, "summaries", "1").config["target_modules"] == ["q_proj", "v_proj"]
+    assert [file.path for file in loader_parse(text).files] == ["adapter_config.json", "adapter_model.safetensors"]
+    assert not push(tmp_path, bucket, "summaries", "1").uploaded
+    write_adapter(tmp_path, peft_type="IA3")
+    with pytest.raises(InvalidModelError, match="runtimes serve LORA only"):
+        push(tmp_path, bucket, "summaries", "2")
+    assert not [key for key in keys(bucket) if "/2/" in key]

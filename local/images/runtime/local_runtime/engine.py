@@ -32,6 +32,8 @@ class Sampling:
     top_n_tokens: int = 0
     schema: dict[str, Any] | None = None
     """JSON schema that the answer must follow."""
+    adapter: str | None = None
+    """LoRA adapter to answer with; None, or a name that the engine hasn't got, is the model alone."""
 
 
 @dataclass(frozen=True)

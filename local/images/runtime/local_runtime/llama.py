@@ -9,12 +9,14 @@ import dataclasses
 import importlib
 import json
 import os
-from collections.abc import AsyncGenerator, Sequence
+import tempfile
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import aiohttp
 
+from local_runtime import lora
 from local_runtime.engine import FinishReason, GenerationError, Sampling, Step, TemplateError, Token
 
 THREADS = 2
@@ -47,16 +49,24 @@ def find_model(model_id: str) -> Path:
 class LlamaEngine:
     """llama.cpp's server and the client that talks to it. Made by `load`."""
 
-    def __init__(self, server: Any, http: aiohttp.ClientSession, end: Token, trained_tokens: int) -> None:
+    def __init__(
+        self, server: Any, http: aiohttp.ClientSession, end: Token, trained_tokens: int, adapters: Sequence[str]
+    ) -> None:
         self._server = server  # llama.cpp stops when nothing refers to it
         self._http = http
         self._end = end
         self._trained_tokens = trained_tokens
+        self._adapters = {name: number for number, name in enumerate(adapters)}
 
     @classmethod
-    async def load(cls, model: Path, *, slots: int, context_tokens: int) -> Self:
-        """Loads and warms a model, with a KV cache of so many tokens that all slots share."""
-        server = await asyncio.to_thread(_start, model, slots, context_tokens)
+    async def load(
+        cls, model: Path, *, slots: int, context_tokens: int, adapters: Mapping[str, Path] | None = None
+    ) -> Self:
+        """Loads and warms a model, with a KV cache of so many tokens that all slots share.
+
+        `adapters` are folders of LoRA adapters by name. Raises lora.AdapterError for one that can't be served.
+        """
+        server = await asyncio.to_thread(_start, model, slots, context_tokens, adapters or {})
         http = aiohttp.ClientSession(
             server.listening_address,
             timeout=aiohttp.ClientTimeout(total=None),
@@ -71,7 +81,7 @@ class LlamaEngine:
             identifier: int = (await answer.json())["tokens"][0]
         async with http.get("/v1/models") as answer:
             trained: int = (await answer.json())["data"][0]["meta"]["n_ctx_train"]
-        return cls(server, http, Token(identifier, text, 0.0, special=True), trained)
+        return cls(server, http, Token(identifier, text, 0.0, special=True), trained, list(adapters or ()))
 
     @property
     def trained_tokens(self) -> int | None:
@@ -102,8 +112,12 @@ class LlamaEngine:
     async def generate(self, prompt: str, sampling: Sampling) -> AsyncGenerator[Step]:
         """Streams llama.cpp's completion, in the interface's terms."""
         held: Step | None = None
+        body = _request(prompt, sampling)
+        if sampling.adapter in self._adapters:
+            # Those that a request doesn't name have no part in its answer.
+            body["lora"] = [{"id": self._adapters[sampling.adapter], "scale": 1.0}]
         try:
-            async with self._http.post("/completion", json=_request(prompt, sampling)) as answer:
+            async with self._http.post("/completion", json=body) as answer:
                 async for line in answer.content:
                     if answer.status == 200 and not line.startswith((b"data: ", b"error: ")):
                         continue
@@ -153,7 +167,7 @@ class LlamaEngine:
         await self._http.close()
 
 
-def _start(model: Path, slots: int, context_tokens: int) -> Any:
+def _start(model: Path, slots: int, context_tokens: int, adapters: Mapping[str, Path]) -> Any:
     # Threads that wait for each other must sleep, not spin: spinning makes a token take a second where the machine's
     # cores are busy with other pods. Read when the library is loaded.
     os.environ["OMP_WAIT_POLICY"] = "passive"
@@ -175,7 +189,16 @@ def _start(model: Path, slots: int, context_tokens: int) -> Any:
     parameters.port = 0
     parameters.ui = False
     parameters.verbosity = 0
-    return xllamacpp.Server(parameters)
+    # llama.cpp reads them whole when it starts.
+    with tempfile.TemporaryDirectory() as converted:
+        infos: list[Any] = []
+        for number, folder in enumerate(adapters.values()):
+            path = Path(converted) / f"{number}.gguf"
+            lora.write(folder, model.parent, path)
+            infos.append(xllamacpp.CommonAdapterLoraInfo(str(path), 0.0))
+        if infos:
+            parameters.lora_adapters = infos
+        return xllamacpp.Server(parameters)
 
 
 def _request(prompt: str, sampling: Sampling) -> dict[str, Any]:

@@ -8,9 +8,9 @@ import json
 import secrets
 import time
 import uuid
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Protocol, TypeVar, cast
 
 from aiohttp import web
@@ -228,11 +228,12 @@ class Shape(Protocol):
 class Api:
     """The two routes that generate."""
 
-    def __init__(self, generation: Generation, shape: Shape, model: str) -> None:
+    def __init__(self, generation: Generation, shape: Shape, model: str, adapters: Collection[str] = ()) -> None:
         self._generation = generation
         self._engine = generation.engine
         self._shape = shape
         self._model = model
+        self._adapters = adapters
 
     async def chat(self, incoming: web.Request) -> web.StreamResponse:
         """POST /v1/chat/completions. Raises ApiError."""
@@ -255,7 +256,8 @@ class Api:
         self, incoming: web.Request, fields: Fields, prompts: Sequence[str], arrived: float, *, chat: bool
     ) -> web.StreamResponse:
         prefix = "chatcmpl" if chat else "cmpl"
-        head = Head(f"{prefix}-{uuid.uuid4().hex}", int(time.time()), self._model, chat)
+        model = self._adapter(fields) or self._model
+        head = Head(f"{prefix}-{uuid.uuid4().hex}", int(time.time()), model, chat)
         special = _or(fields.add_special_tokens, not chat)  # a chat template has them already
         # Refused before anything is sent: a stream's status can't be taken back.
         runs = [await self._run(prompt, fields, arrived, special=special) for prompt in prompts]
@@ -267,12 +269,16 @@ class Api:
             raise ApiError(str(error), "InternalServerError", 500) from error
         return web.json_response(self._shape.body(head, answers))
 
+    def _adapter(self, fields: Fields) -> str | None:
+        return fields.model if fields.model in self._adapters else None
+
     async def _run(self, prompt: str, fields: Fields, arrived: float, *, special: bool) -> AsyncGenerator[Piece]:
         try:
             tokens = len(await self._engine.token_ids(prompt, add_special=special))
         except GenerationError as error:
             raise ApiError(str(error), "InternalServerError", 500) from error
         sampling = fields.sampling(self._shape.limit(fields, tokens))
+        sampling = replace(sampling, adapter=self._adapter(fields))
         return self._generation.run(prompt, tokens, sampling, arrived)
 
     async def _events(self, head: Head, fields: Fields, runs: Sequence[AsyncGenerator[Piece]]) -> AsyncGenerator[bytes]:

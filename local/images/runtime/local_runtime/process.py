@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import NoReturn
 
 from local_runtime.engine import EchoEngine, Engine
@@ -24,11 +25,18 @@ def stop_event() -> asyncio.Event:
 
 
 async def load_engine(
-    model: str, environment: Mapping[str, str], *, slots: int, context_tokens: int, log: logging.Logger
+    model: str,
+    environment: Mapping[str, str],
+    *,
+    slots: int,
+    context_tokens: int,
+    log: logging.Logger,
+    adapters: Mapping[str, Path] | None = None,
 ) -> Engine:
     """The engine of a model's folder; that of constant answers where LOCAL_ENGINE is `echo`, for load tests.
 
-    Raises NoModelError where the folder has no model that can be loaded.
+    `adapters` are folders of LoRA adapters by name. Raises NoModelError where the folder has no model that can be
+    loaded, lora.AdapterError where one of an adapter has none.
     """
     if environment.get("LOCAL_ENGINE") == "echo":
         return EchoEngine(
@@ -37,7 +45,7 @@ async def load_engine(
         )
     path = find_model(model)
     log.info("Loading %s", path)
-    engine = await LlamaEngine.load(path, slots=slots, context_tokens=context_tokens)
+    engine = await LlamaEngine.load(path, slots=slots, context_tokens=context_tokens, adapters=adapters)
     log.info("Model ready: %d slots, %d tokens", slots, context_tokens)
     return engine
 

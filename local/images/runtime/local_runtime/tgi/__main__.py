@@ -7,11 +7,13 @@ import logging
 import os
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 from aiohttp import web
 
 from local_runtime import process
 from local_runtime.llama import NoModelError
+from local_runtime.lora import AdapterError
 from local_runtime.tgi.arguments import Arguments, ArgumentValidationError, UsageError, parse
 from local_runtime.tgi.options import OPTIONS
 from local_runtime.tgi.router import Router
@@ -55,7 +57,7 @@ def main() -> int:
     _configure_log(arguments)
     try:
         return asyncio.run(_serve(arguments))
-    except NoModelError as error:
+    except (NoModelError, AdapterError) as error:
         _log.error("%s", error)
         return 1
 
@@ -75,6 +77,7 @@ async def _serve(arguments: Arguments) -> int:
         slots=arguments.max_batch_size,
         context_tokens=arguments.max_batch_total_tokens,
         log=_log,
+        adapters={name: Path(folder) for name, folder in arguments.adapters.items()},
     )
     # Cancelled with their client: what nobody reads any more frees its slot.
     runner = web.AppRunner(

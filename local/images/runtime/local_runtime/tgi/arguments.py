@@ -50,6 +50,8 @@ class Arguments:
     disable_grammar_support: bool
     json_output: bool
     api_key: str | None
+    adapters: Mapping[str, str]
+    """Folders of LoRA adapters by the name that requests give."""
 
 
 def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Arguments:
@@ -142,8 +144,21 @@ def _checked(values: dict[str, Any]) -> Arguments:
         max_input_tokens=max_input if max_input is not None else total - 1,
         max_batch_total_tokens=batch_total or max(DEFAULT_TOTAL_TOKENS, total),
         max_batch_size=values["max_batch_size"] or DEFAULT_SLOTS,
+        adapters=_adapters(values["lora_adapters"]),
     )
     return Arguments(**known)
+
+
+def _adapters(text: str | None) -> dict[str, str]:
+    folders: dict[str, str] = {}
+    for adapter in text.split(",") if text else ():
+        name, equals, folder = adapter.strip().partition("=")
+        if not equals:
+            raise ArgumentValidationError(f"{adapter}: the local runtime loads no adapter from the hub")
+        if "=" in folder:
+            raise ArgumentValidationError(f"Invalid LoRA adapter format: {adapter}")
+        folders[name] = folder
+    return folders
 
 
 def _max_input_tokens(values: Mapping[str, Any]) -> int | None:

@@ -83,6 +83,7 @@ def completion_requests(fields: Mapping[str, Any], max_client_batch_size: int) -
 def _sampling(fields: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("temperature", "top_p", "frequency_penalty"):
         check_kind(name, fields.get(name), (int, float))
+    check_kind("model", fields.get("model"), str)
     check_kind("seed", fields.get("seed"), int)
     check_kind("stop", fields.get("stop"), list)
     check_kind("stream", fields.get("stream", False), bool, nullable=False)
@@ -95,6 +96,8 @@ def _sampling(fields: Mapping[str, Any]) -> dict[str, Any]:
         "frequency_penalty": fields.get("frequency_penalty"),
         "seed": fields.get("seed"),
         "stop": fields.get("stop"),
+        # The router takes a model's name for an adapter's; the server answers without one where it hasn't got it.
+        "adapter_id": None if fields.get("model") == "tgi" else fields.get("model"),
     }
 
 

@@ -122,6 +122,7 @@ def sampling(asked: Request, limits: Arguments) -> Sampling:
         stop=tuple(stop),
         top_n_tokens=top_n_tokens,
         schema=_schema(asked.get("grammar"), limits),
+        adapter=asked.get("adapter_id"),
     )
 
 

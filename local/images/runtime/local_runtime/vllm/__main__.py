@@ -4,10 +4,12 @@ import asyncio
 import logging
 import os
 import sys
+from collections.abc import Mapping
+from pathlib import Path
 
 from aiohttp import web
 
-from local_runtime import process
+from local_runtime import lora, process
 from local_runtime.engine import Engine
 from local_runtime.generation import DEFAULT_CONTEXT_TOKENS, Generation
 from local_runtime.llama import NoModelError
@@ -31,7 +33,13 @@ def main() -> int:
         arguments = parse(words[1:] if words[:1] == ["serve"] else words)
         _check_environment(arguments)
         return asyncio.run(_serve(arguments))
-    except (ConfigurationError, environment.EnvironmentRefusedError, NoModelError, storage.StorageError) as error:
+    except (
+        ConfigurationError,
+        environment.EnvironmentRefusedError,
+        NoModelError,
+        storage.StorageError,
+        lora.AdapterError,
+    ) as error:
         _log.error("%s", error)
         return 1
 
@@ -44,6 +52,13 @@ def _check_environment(arguments: Arguments) -> None:
     environment.check(os.environ)
 
 
+def _check_ranks(adapters: Mapping[str, Path], most: int) -> None:
+    """Raises ConfigurationError for an adapter of a rank above --max-lora-rank, AdapterError for a folder without."""
+    for folder in adapters.values():
+        if (found := lora.rank(folder)) > most:
+            raise ConfigurationError(f"ValueError: LoRA rank {found} is greater than max_lora_rank {most}.")
+
+
 async def _serve(arguments: Arguments) -> int:
     stop = process.stop_event()
     _log.info("vLLM API server version %s, model %s", VERSION, arguments.model)
@@ -52,7 +67,11 @@ async def _serve(arguments: Arguments) -> int:
         _log.info("Detected Run:ai model config. Overriding `load_format` to 'runai_streamer'")
         model = str(await asyncio.to_thread(storage.download, model, os.environ))
     kv_tokens = arguments.kv_tokens or max(DEFAULT_CONTEXT_TOKENS, arguments.max_model_len or 0)
-    engine = await process.load_engine(model, os.environ, slots=arguments.slots, context_tokens=kv_tokens, log=_log)
+    adapters = {name: Path(folder) for name, folder in arguments.adapters.items()}
+    _check_ranks(adapters, arguments.max_lora_rank)
+    engine = await process.load_engine(
+        model, os.environ, slots=arguments.slots, context_tokens=kv_tokens, log=_log, adapters=adapters
+    )
     server = Server(arguments, engine, max_model_len=_length(arguments, engine, kv_tokens), kv_tokens=kv_tokens)
     # Cancelled with their client: what nobody reads any more frees its slot.
     runner = web.AppRunner(server.application(), access_log=None, handler_cancellation=True, shutdown_timeout=1)

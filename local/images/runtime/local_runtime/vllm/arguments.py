@@ -6,7 +6,7 @@ A typo in a stack's arguments must stop the pod here as it would on a GPU node, 
 import argparse
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -16,6 +16,7 @@ from local_runtime.generation import DEFAULT_SLOTS, MAX_SLOTS
 from local_runtime.vllm import VERSION, options
 
 DEFAULT_MODEL = "Qwen/Qwen3-0.6B"
+DEFAULT_LORA_RANK = 16
 DEFAULT_BLOCK_SIZE = 16
 """Tokens of a block of the KV cache on a CUDA GPU."""
 _OBJECT_STORES = ("s3://", "gs://", "az://")
@@ -51,7 +52,7 @@ _CONFIGURATIONS = (
 )
 """The classes of `vllm/config` and their fields' limits, for the options that people set."""
 
-_UNSERVED = ("chat_template", "config", "grpc", "headless", "lora_modules", "ssl_certfile", "ssl_keyfile", "uds")
+_UNSERVED = ("chat_template", "config", "grpc", "headless", "ssl_certfile", "ssl_keyfile", "uds")
 """Options that change what clients get, or how, and that nothing here does."""
 
 
@@ -83,6 +84,9 @@ class Arguments:
     log_stats: bool
     fail_on_unknown_environment: bool
     root_path: str
+    adapters: Mapping[str, str]
+    """Folders of LoRA adapters by the name that requests give."""
+    max_lora_rank: int
     fingerprint: str | None
 
 
@@ -248,6 +252,19 @@ def _model(values: dict[str, Any]) -> str:
     return values["model_tag"] or values["model"] or DEFAULT_MODEL
 
 
+def _adapters(values: dict[str, Any]) -> dict[str, str]:
+    """The adapters' folders by name. Raises ConfigurationError where LoRA is off, or one is told of in another way."""
+    adapters: dict[str, str] = {}
+    for word in values["lora_modules"] or ():
+        name, equals, path = word.partition("=")
+        if not equals:
+            raise ConfigurationError(f"not served by the local runtime: --lora-modules {word}, which isn't NAME=PATH")
+        adapters[name] = path
+    if adapters and not values["enable_lora"]:
+        raise ConfigurationError("RuntimeError: LoRA is not enabled. Use --enable-lora to enable LoRA.")
+    return adapters
+
+
 def _arguments(values: dict[str, Any]) -> Arguments:
     model = _model(values)
     length: int | None = values["max_model_len"]
@@ -272,5 +289,7 @@ def _arguments(values: dict[str, Any]) -> Arguments:
         log_stats=not values["disable_log_stats"],
         fail_on_unknown_environment=bool(values["fail_on_environ_validation"]),
         root_path=values["root_path"] or "",
+        adapters=_adapters(values),
+        max_lora_rank=values["max_lora_rank"] or DEFAULT_LORA_RANK,
         fingerprint={"none": None, "custom": values["fingerprint_value"]}.get(mode, f"vllm-{VERSION}-local"),
     )

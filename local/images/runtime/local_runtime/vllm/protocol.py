@@ -77,7 +77,7 @@ class VllmShape:
 
     def _check_model(self, model: str | None) -> None:
         names = self._arguments.names
-        if model and model not in names:
+        if model and model not in names and model not in self._arguments.adapters:
             raise ApiError(
                 f"The model `{model}` does not exist. Valid aliases: {', '.join(names)}.", "NotFoundError", 404, "model"
             )

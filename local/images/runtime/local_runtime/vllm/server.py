@@ -32,7 +32,7 @@ class Server:
         self._engine = engine
         self.generation = Generation(engine, slots=arguments.slots, kv_tokens=kv_tokens, observer=self._metrics)
         self._shape = VllmShape(arguments, max_model_len)
-        self._api = Api(self.generation, self._shape, arguments.names[0])
+        self._api = Api(self.generation, self._shape, arguments.names[0], arguments.adapters)
         self._begun = int(time.time())
 
     def application(self) -> web.Application:
@@ -80,6 +80,9 @@ class Server:
 
     async def _models(self, _: web.Request) -> web.Response:
         models = [self._model(name) for name in self._arguments.names]
+        of_base = {"parent": self._arguments.names[0], "max_model_len": None}
+        for name, folder in self._arguments.adapters.items():
+            models.append({**self._model(name), "root": folder, **of_base})
         return web.json_response({"object": "list", "data": models})
 
     def _model(self, name: str) -> Body:

@@ -29,7 +29,10 @@ def cache_folder(environment: Mapping[str, str]) -> Path:
 
 
 def download(model: str, environment: Mapping[str, str]) -> Path:
-    """Gets the GGUF files below an address such as s3://bucket/prefix; returns their folder. Raises StorageError."""
+    """Gets the GGUF files and the configuration below an address; returns their folder.
+
+    `model` is like s3://bucket/prefix. Raises StorageError.
+    """
     bucket, _, prefix = model.removeprefix("s3://").partition("/")
     folder = cache_folder(environment) / "model_streamer" / hashlib.sha256(model.encode()).hexdigest()[:8]
     # Imported by name: only this front end's image has it.
@@ -41,7 +44,7 @@ def download(model: str, environment: Mapping[str, str]) -> Path:
         pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix.rstrip("/") + "/")
         keys = [entry["Key"] for page in pages for entry in page.get("Contents", ())]
         for key in keys:
-            if key.endswith(".gguf"):
+            if key.endswith((".gguf", "/config.json")):
                 partial = folder / (Path(key).name + ".partial")
                 client.download_file(bucket, key, str(partial))
                 partial.replace(folder / Path(key).name)
