@@ -91,7 +91,7 @@ def write_random_adapter(folder: Path, model: dict[str, Any], *, seed: int = 1, 
         for module, out in width.items():
             for half, shape in (("A", (rank, hidden)), ("B", (out, rank))):
                 count = shape[0] * shape[1]
-                content = struct.pack(f"<{count}f", *(chance.gauss(0, 0.05) for _ in range(count)))
+                content = struct.pack(f"<{count}f", *(chance.gauss(0, 0.1) for _ in range(count)))
                 header[f"base_model.model.model.layers.{layer}.self_attn.{module}.lora_{half}.weight"] = {
                     "dtype": "F32", "shape": shape, "data_offsets": [len(data), len(data) + len(content)],
                 }  # fmt: skip

@@ -142,8 +142,8 @@ def test_a_model_may_ask_for_the_semantic_cache() -> None:
 
 def test_adapters_go_where_their_model_goes() -> None:
     for route in ({"url": "http://tiny:8080"}, {"versions": VERSIONS}):
-        values = gateway(models={"tiny": {**route, "adapters": {"legal": "7"}}}).one(CHART, "gateway").inputs["values"]
-        assert values["models"]["tiny"]["adapters"] == {"legal": "7"}
+        made = gateway(models={"tiny": {**route, "adapters": {"legal": "7"}}})
+        assert made.inputs(CHART, "g")["values"]["models"]["tiny"]["adapters"] == {"legal": "7"}
 
 
 def test_versions_share_a_route() -> None:

@@ -121,3 +121,11 @@ def test_every_option_of_the_launcher_is_known() -> None:
 
 def test_an_option_that_takes_several_values() -> None:
     parse(["--cors-allow-origin", "a", "--cors-allow-origin", "b"], {})
+
+
+def test_adapters_by_name() -> None:
+    assert parse([], {"LORA_ADAPTERS": "a=/models/a,b=/models/b"}).adapters == {"a": "/models/a", "b": "/models/b"}
+    assert parse([], {}).adapters == {}
+    for words, problem in (("a=b=c", "Invalid LoRA adapter format: a=b=c"), ("o/a", "loads no adapter from the hub")):
+        with pytest.raises(ArgumentValidationError, match=problem):
+            parse([], {"LORA_ADAPTERS": words})

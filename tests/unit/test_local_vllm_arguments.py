@@ -85,6 +85,8 @@ def test_argparse_refuses(arguments: list[str], message: str, capsys: pytest.Cap
             "max_num_batched_tokens (1024) is smaller than max_model_len (2048).",
         ),
         (["--enable-auto-tool-choice"], "--enable-auto-tool-choice requires --tool-call-parser"),
+        (["--lora-modules", "a=/a"], "LoRA is not enabled. Use --enable-lora to enable LoRA."),
+        (["--enable-lora", "--lora-modules", '{"name": "a", "path": "/a"}'], "which isn't NAME=PATH"),
         (["--uds", "/s", "--grpc"], "not served by the local runtime: --grpc, --uds"),
     ],
 )
@@ -129,3 +131,21 @@ def test_every_option_is_there_once() -> None:
     names = [name for kind in (*kinds, options.LISTS, options.DOCUMENTS, options.CHOICES) for name in kind]
 
     assert len(names) == len(set(names)) == 314
+
+
+def test_adapters_by_name() -> None:
+    words = [
+        "--enable-lora",
+        "--lora-modules",
+        "a=/models/a",
+        "b=/models/b",
+        "--max-lora-rank",
+        "64",
+        "--max-loras",
+        "2",
+    ]
+    known = parse(["m", *words])
+
+    assert known.adapters == {"a": "/models/a", "b": "/models/b"}
+    assert known.max_lora_rank == 64
+    assert (parse(["m"]).adapters, parse(["m"]).max_lora_rank) == ({}, 16)

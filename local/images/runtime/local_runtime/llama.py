@@ -113,6 +113,9 @@ class LlamaEngine:
         """Streams llama.cpp's completion, in the interface's terms."""
         held: Step | None = None
         body = _request(prompt, sampling)
+        if self._adapters:
+            # llama.cpp goes on from what another adapter has read into a slot as if it were the same.
+            body["cache_prompt"] = False
         if sampling.adapter in self._adapters:
             # Those that a request doesn't name have no part in its answer.
             body["lora"] = [{"id": self._adapters[sampling.adapter], "scale": 1.0}]

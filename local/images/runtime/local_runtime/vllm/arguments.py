@@ -257,7 +257,7 @@ def _adapters(values: dict[str, Any]) -> dict[str, str]:
     adapters: dict[str, str] = {}
     for word in values["lora_modules"] or ():
         name, equals, path = word.partition("=")
-        if not equals:
+        if not equals or "," in word:
             raise ConfigurationError(f"not served by the local runtime: --lora-modules {word}, which isn't NAME=PATH")
         adapters[name] = path
     if adapters and not values["enable_lora"]:

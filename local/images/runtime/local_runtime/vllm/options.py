@@ -69,7 +69,7 @@ TEXTS = names(
 allowed-headers allowed-local-media-path allowed-methods allowed-origins attention-backend chat-template
 code-revision cohere-format config config-format data-parallel-address/dpa data-parallel-backend/dpb device-ids
 disable-access-log-for-endpoints distributed-executor-backend download-dir fingerprint-value generation-config
-hf-config-path host io-processor-plugin kv-cache-dtype linear-backend load-format log-config-file lora-modules
+hf-config-path host io-processor-plugin kv-cache-dtype linear-backend load-format log-config-file
 mamba-backend master-addr mm-encoder-attn-backend mm-encoder-fp8-scale-path mm-encoder-fp8-scale-save-path model
 model-impl moe-backend optimization-level otlp-traces-endpoint pt-load-map-location quantization/q reasoning-parser
 reasoning-parser-plugin response-role revision root-path scheduler-cls show-hidden-metrics-for-version
@@ -81,7 +81,8 @@ worker-extension-cls spec-method
 LISTS = names(
     """
 allowed-media-domains api-key collect-detailed-traces cpu-offload-params ignore-patterns kv-cache-dtype-skip-layers
-logits-processors lora-target-modules numa-bind-cpus offload-params served-model-name sleep-preserve-parameter-names
+logits-processors lora-modules lora-target-modules numa-bind-cpus offload-params served-model-name
+sleep-preserve-parameter-names
     """
 )
 DOCUMENTS = names(
