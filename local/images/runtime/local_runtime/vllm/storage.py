@@ -33,7 +33,7 @@ def download(model: str, environment: Mapping[str, str]) -> Path:
 
     `model` is like s3://bucket/prefix. Raises StorageError.
     """
-    bucket, _, prefix = model.removeprefix("s3://").partition("/")
+    bucket, _, prefix = model.removeprefix("s3://").rstrip("/").partition("/")
     folder = cache_folder(environment) / "model_streamer" / hashlib.sha256(model.encode()).hexdigest()[:8]
     # Imported by name: only this front end's image has it.
     boto3: Any = importlib.import_module("boto3")
@@ -41,10 +41,10 @@ def download(model: str, environment: Mapping[str, str]) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         client = boto3.client("s3")
-        pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix.rstrip("/") + "/")
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{prefix}/")
         keys = [entry["Key"] for page in pages for entry in page.get("Contents", ())]
         for key in keys:
-            if key.endswith((".gguf", "/config.json")):
+            if key.endswith(".gguf") or key == f"{prefix}/config.json":
                 partial = folder / (Path(key).name + ".partial")
                 client.download_file(bucket, key, str(partial))
                 partial.replace(folder / Path(key).name)
