@@ -271,7 +271,8 @@ def _base64(text: str) -> str:
 
 
 def _route(model: str, args: ModelRouteArgs) -> dict[str, Any]:
-    adapters = {"adapters": dict(args["adapters"])} if args.get("adapters") else {}
+    served = args.get("adapters", {})
+    adapters = {"adapters": dict(served)} if served else {}
     common = {**_semantic_tier.route(model, args), **adapters}
     timeout = _checks.whole("timeout_seconds", args.get("timeout_seconds", 300), low=1, high=900, unit="s")
     given = args.get("versions", {})

@@ -34,7 +34,7 @@ def rank(config: Mapping[str, Any]) -> int:
     """The highest rank of an adapter's matrices, which `rank_pattern` may set for some of them; 0 where it has none."""
     of_some = cast("object", config.get("rank_pattern"))
     ranks = [config.get("r"), *(cast("dict[str, Any]", of_some).values() if isinstance(of_some, dict) else ())]
-    return max((each for each in ranks if _is_rank(each)), default=0)
+    return max((each for each in ranks if isinstance(each, int)), default=0)
 
 
 def problems(config: Path, paths: Sequence[str], tensors: Sequence[str] | None) -> Iterator[tuple[str, str]]:
