@@ -100,7 +100,8 @@ async def test_after_the_last_try_the_answer_is_503() -> None:
 
 def held_config(port: int, timeout_seconds: float) -> dict[str, Any]:
     """A model that is scaled to zero, at a port where nobody listens yet."""
-    route = {"url": f"http://127.0.0.1:{port}", "hold": True, "timeout_seconds": timeout_seconds}
+    adapters = {"adapters": {"legal": "1"}}
+    route = {"url": f"http://127.0.0.1:{port}", "hold": True, "timeout_seconds": timeout_seconds, **adapters}
     return {"models": {"m": route}, "upstream": FAST}
 
 
@@ -108,7 +109,9 @@ async def test_a_request_is_held_for_the_first_pod_of_a_model_that_has_none() ->
     port, model = free_port(), FakeModel()
     async with gateway_for(held_config(port, 30)) as client:
         assert client.metric("llm_gateway_model_requests_in_flight", model="m") == 0
-        calls = [asyncio.create_task(client.post(CHAT, QUESTION)) for _ in range(3)]
+        # One of an adapter waits for the same pod, and is counted with the others.
+        questions = [QUESTION, QUESTION, {**QUESTION, "model": "legal"}]
+        calls = [asyncio.create_task(client.post(CHAT, question)) for question in questions]
         await eventually(lambda: client.metric("llm_gateway_model_requests_in_flight", model="m") == 3)
         await asyncio.sleep(1)  # longer than all the tries of a model that isn't held
         assert not any(call.done() for call in calls)

@@ -38,6 +38,9 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
     ({NAME: LEGAL},
      (f"adapters.{NAME}: has the name of {MODEL}, and requests couldn't tell them apart;"
       f" nearest valid value: {NAME}-{NAME}")),
+    ({"all-minilm-l6-v2": LEGAL},
+     ("adapters.all-minilm-l6-v2: has the name of embeddings.all-minilm-l6-v2, and requests couldn't tell them apart;"
+      f" nearest valid value: {NAME}-all-minilm-l6-v2")),
 ]  # fmt: skip
 
 
