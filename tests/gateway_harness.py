@@ -243,6 +243,12 @@ class RedisServer:
         with client:
             client.delete(*client.scan_iter(pattern))
 
+    def dump(self) -> list[bytes]:
+        """Every key, and every value as Redis serializes it."""
+        client: Any = Redis(unix_socket_path=str(self.socket))
+        with client:
+            return [text for key in list(client.scan_iter()) for text in (key, client.dump(key))]
+
     def overwrite_all(self, value: bytes) -> None:
         """Gives every key another value."""
         client: Any = Redis(unix_socket_path=str(self.socket))

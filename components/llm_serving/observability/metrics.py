@@ -24,6 +24,7 @@ GATEWAY = (
     ),
     *gauges("llm_gateway_model_requests_in_flight", labels=("model",)),
     *counters("llm_gateway_cache_requests_total", labels=("model", "result", "reason")),
+    *counters("llm_gateway_limit_requests_total", labels=("result",)),
     *counters("llm_gateway_cache_errors_total", labels=("operation", "kind")),
     *counters("llm_gateway_semantic_cache_lookups_total", labels=("model", "result")),
     *counters("llm_gateway_semantic_cache_errors_total", labels=("operation", "kind")),

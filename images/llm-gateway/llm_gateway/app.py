@@ -12,12 +12,13 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from llm_gateway import cache_policy, inference
 from llm_gateway.access_log import Record
-from llm_gateway.config import ServerConfig
+from llm_gateway.cache import CacheUnavailableError
+from llm_gateway.config import LimitsConfig, ServerConfig
 from llm_gateway.errors import ApiError
 from llm_gateway.gateway import Gateway
 from llm_gateway.inference import Endpoint
 from llm_gateway.metrics import CONTENT_TYPE
-from llm_gateway.proxy import CallerGoneError, Exchange
+from llm_gateway.proxy import Backend, CallerGoneError, Exchange
 
 _log = logging.getLogger("llm_gateway")
 
@@ -106,7 +107,24 @@ async def _infer(gateway: Gateway, request: web.Request, record: Record) -> web.
     record.model = parsed.model
     record.stream = parsed.stream
     record.tenant = cache_policy.tenant(request.headers)
-    return await Exchange(backend, request, parsed, record, _headers(record), close=gateway.draining).answer()
+    limits = await _admit(backend, record)
+    return await Exchange(backend, request, parsed, record, _headers(record) | limits, close=gateway.draining).answer()
+
+
+async def _admit(backend: Backend, record: Record) -> dict[str, str]:
+    """The headers that tell a caller where it stands; raises ApiError 429 where it may not go on."""
+    limits, store = backend.config.limits, backend.cache
+    if store is None or limits == LimitsConfig():
+        return {}
+    try:
+        standing = await store.admit(record.tenant, limits)
+    except CacheUnavailableError:
+        backend.metrics.limit_results.labels("unchecked").inc()
+        return {}
+    backend.metrics.limit_results.labels("admitted" if standing.admitted else "refused").inc()
+    if not standing.admitted:
+        raise standing.refusal(limits)
+    return standing.headers(limits)
 
 
 async def _models(gateway: Gateway, _: web.Request, record: Record) -> web.StreamResponse:

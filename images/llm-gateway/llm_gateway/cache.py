@@ -9,7 +9,7 @@ import asyncio
 import logging
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
@@ -31,12 +31,13 @@ from redis.exceptions import (
     TimeoutError as RedisTimeoutError,
 )
 
-from llm_gateway.config import CacheConfig
+from llm_gateway.config import CacheConfig, LimitsConfig
+from llm_gateway.limits import ADMIT, CHARGE, Standing, redis_key
 from llm_gateway.metrics import Metrics
 
 _log = logging.getLogger("llm_gateway")
 
-_OPERATIONS = ("connect", "get", "set")
+_OPERATIONS = ("connect", "get", "set", "admit", "charge")
 _FATAL = (RedisConnectionError, AuthenticationError, NoPermissionError, ReadOnlyError, OSError)
 """Failures that the next request would meet too, until there are new connections."""
 _TIMEOUTS_BEFORE_OPEN = 3
@@ -109,14 +110,37 @@ class CacheStore:
         self._timeouts = 0
         return value
 
+    async def admit(self, tenant: str, limits: LimitsConfig) -> Standing:
+        """Counts a request of `tenant` in; raises CacheUnavailableError after at most the timeout."""
+        client = self._client
+        if client is None or not self._available:
+            raise CacheUnavailableError
+        script = client.register_script(ADMIT)
+        try:
+            async with asyncio.timeout(self._config.timeout_seconds):
+                reply = await script([redis_key(tenant)], [limits.requests_per_minute, limits.tokens_per_minute])
+        except _FAULTS as error:
+            self._failed("admit", error)
+            raise CacheUnavailableError from error
+        self._timeouts = 0
+        return Standing.of(cast("list[int | bytes]", reply))
+
+    def charge(self, tenant: str, tokens: int) -> None:
+        """Counts what a request has cost, in the background; dropped where the store is down or behind."""
+        if self._available and len(self._writes) < _MAX_PENDING_WRITES:
+            self._in_background(self._charge(tenant, tokens))
+
     def put(self, key: str, value: bytes) -> bool:
         """Stores `value` in the background; drops it, and says so, if it is too long, or the cache down or behind."""
         if not self._available or len(value) > self._config.max_entry_bytes or len(self._writes) >= _MAX_PENDING_WRITES:
             return False
-        task = asyncio.get_running_loop().create_task(self._put(key, value))
+        self._in_background(self._put(key, value))
+        return True
+
+    def _in_background(self, write: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(write)
         self._writes.add(task)
         task.add_done_callback(self._writes.discard)
-        return True
 
     async def run(self) -> None:
         """Keeps the connection for ever: connects, notices a changed URL, reconnects after a failure."""
@@ -150,6 +174,16 @@ class CacheStore:
                 await client.set(key, value, ex=self._config.ttl_seconds)
         except _FAULTS as error:
             self._failed("set", error)
+
+    async def _charge(self, tenant: str, tokens: int) -> None:
+        client = self._client
+        if client is None:
+            return
+        try:
+            async with asyncio.timeout(self._config.connect_timeout_seconds):
+                await client.register_script(CHARGE)([redis_key(tenant)], [tokens])
+        except _FAULTS as error:
+            self._failed("charge", error)
 
     def _failed(self, operation: str, error: Exception) -> None:
         self._metrics.cache_errors.labels(operation, _kind(error)).inc()

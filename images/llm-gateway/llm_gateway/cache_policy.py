@@ -17,19 +17,19 @@ from llm_gateway.json_fields import as_object
 _PREFIX = "llm-gateway:exact:1:"
 TRANSPORT_FIELDS = frozenset({"stream", "stream_options"})
 """Fields that only say how an answer travels."""
-_IDENTITY_HEADERS = ("x-api-key-id", "x-api-key", "authorization")
+_IDENTITY_HEADERS = ("x-api-key", "authorization")
+"""API Gateway has checked the first, and hands it on as it came; the second names callers inside the cluster. Only the
+first of them that is given counts: a caller that could add to its identity would be a new one whenever it likes."""
 _TENANT_HEX_DIGITS = 32
 
 
 def tenant(headers: Mapping[str, str]) -> str:
-    """A name for the caller that reveals none of its credentials; "" for a caller without any.
-
-    All identity headers count together, so that whoever sets one of them to another caller's value gains nothing.
-    """
-    values = [headers.get(name, "") for name in _IDENTITY_HEADERS]
-    if not any(values):
-        return ""
-    return hashlib.sha256(orjson.dumps(values)).hexdigest()[:_TENANT_HEX_DIGITS]
+    """The hash of the caller's API key or token, which names it and reveals neither; "" for a caller without any."""
+    for name in _IDENTITY_HEADERS:
+        if value := headers.get(name):
+            # With the header's name, so that a token which equals another caller's key is still another caller's.
+            return hashlib.sha256(f"{name}:{value}".encode(errors="surrogateescape")).hexdigest()[:_TENANT_HEX_DIGITS]
+    return ""
 
 
 def bypass_reason(inference: Inference, headers: Mapping[str, str], config: CacheConfig) -> str:

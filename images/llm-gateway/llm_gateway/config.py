@@ -174,6 +174,14 @@ class CacheConfig(_Section):
         return self
 
 
+class LimitsConfig(_Section):
+    """What each API key may use in any 60 seconds; 0 is no limit. Counted in the cache's Redis."""
+
+    requests_per_minute: int = Field(default=0, ge=0)
+    tokens_per_minute: int = Field(default=0, ge=0)
+    """Prompt and completion tokens together, as models report them."""
+
+
 class UpstreamConfig(_Section):
     """How the inference services are called."""
 
@@ -206,6 +214,7 @@ class GatewayConfig(_Section):
 
     models: dict[ModelName, ModelRoute] = Field(min_length=1)
     cache: CacheConfig = CacheConfig()
+    limits: LimitsConfig = LimitsConfig()
     upstream: UpstreamConfig = UpstreamConfig()
     server: ServerConfig = ServerConfig()
 
@@ -239,6 +248,12 @@ class GatewayConfig(_Section):
                 own = f"models.{model}.adapters.{adapter}"
                 if (other := owners.setdefault(adapter, own)) != own:
                     raise ValueError(f"{own} has the name of {other}")
+        return self
+
+    @model_validator(mode="after")
+    def _limits_are_counted(self) -> Self:
+        if self.limits != LimitsConfig() and not self.cache.enabled:
+            raise ValueError("limits are counted in the cache's Redis: cache.enabled must be true")
         return self
 
 

@@ -104,6 +104,12 @@ class Metrics:
             "Questions that a lookup by meaning can find.",
             registry=self.registry,
         )
+        self.limit_results = Counter(
+            "llm_gateway_limit_requests",
+            "Requests by what the limits of their API key said: admitted, refused, or unchecked for want of Redis.",
+            ["result"],
+            registry=self.registry,
+        )
         self.upstream_errors = Counter(
             "llm_gateway_upstream_errors",
             "Failures of an inference service towards a request, by kind.",
@@ -154,6 +160,9 @@ class Metrics:
                 self.first_token.labels(model, version.name)
             for version in route.shadows:
                 self.shadow_requests.labels(model, version.name, "ok")
+
+        for result in ("admitted", "refused", "unchecked"):
+            self.limit_results.labels(result)
 
     def render(self) -> bytes:
         """The metrics in Prometheus's text format."""

@@ -73,6 +73,7 @@ class Exchange:
         record.version = self._version.name
         self._key: str | None = None
         self._similar: Lookup | None = None
+        self._charges = backend.config.limits.tokens_per_minute > 0
         self._response: web.StreamResponse | None = None
         self._capture = StreamCapture(0)
         self._held = False
@@ -243,7 +244,7 @@ class Exchange:
     def _whole(self, response: ClientResponse, body: bytes) -> web.Response:
         answer = parse_object(body)
         if answer is not None:
-            self._count_tokens(completion.token_counts(answer))
+            self._charge(completion.token_counts(answer))
             if response.status == 200 and completion.is_complete(self._inference.endpoint, answer):
                 self._store(body)
         content_type = response.headers.get("Content-Type", "application/octet-stream")
@@ -260,7 +261,7 @@ class Exchange:
             self._record.saw_first_token()
             await self._write(response, part)
             capture.feed(part)
-        self._count_tokens(capture.token_counts())
+        self._charge(capture.token_counts())
         whole = capture.whole
         if self._key is not None and whole is not None:
             answer = completion.assemble(self._inference.endpoint, whole)
@@ -342,6 +343,12 @@ class Exchange:
 
     def _count_failure(self, kind: str) -> None:
         self._backend.metrics.upstream_errors.labels(self._inference.model, self._version.name, kind).inc()
+
+    def _charge(self, counts: tuple[int | None, int | None]) -> None:
+        self._count_tokens(counts)
+        tokens = sum(count or 0 for count in counts)
+        if self._charges and tokens and self._backend.cache is not None:
+            self._backend.cache.charge(self._record.tenant, tokens)
 
     def _count_tokens(self, counts: tuple[int | None, int | None]) -> None:
         self._record.prompt_tokens, self._record.completion_tokens = counts
