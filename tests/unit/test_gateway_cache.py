@@ -112,7 +112,13 @@ async def test_no_caller_gets_anothers_answer(redis: RedisServer) -> None:
         assert (await ask(client, QUESTION, x_api_key="two"))[0] == "miss"
         assert (await ask(client, QUESTION))[0] == "miss"
         assert (await ask(client, QUESTION, authorization="Bearer one"))[0] == "miss"
-        assert (await ask(client, QUESTION, x_api_key="two", x_api_key_id="one"))[0] == "miss"
+        await stored(client)
+        calls = model.calls
+        # Only the key says who it is: with another caller's id beside it, it gets its own answer and not the other's.
+        assert (await ask(client, {**QUESTION, "seed": 1}, x_api_key="one"))[0] == "miss"
+        assert (await ask(client, {**QUESTION, "seed": 1}, x_api_key="two", x_api_key_id="one"))[0] == "miss"
+        assert (await ask(client, QUESTION, x_api_key="two", x_api_key_id="one"))[0] == "hit"
+        assert model.calls == calls + 2
         assert (await ask(client, QUESTION, x_api_key="one"))[0] == "hit"
         assert (await ask(client, QUESTION))[0] == "hit"
 
