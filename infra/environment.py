@@ -331,6 +331,8 @@ class Environment:
             "replicas": settings.gateway.replicas,
             "cpu_millicores": settings.gateway.cpu_millicores,
             "memory_mib": settings.gateway.memory_mib,
+            "key_requests_per_minute": settings.gateway.key_requests_per_minute or 0,
+            "key_tokens_per_minute": settings.gateway.key_tokens_per_minute or 0,
             "deletion_protection": settings.protect,
         }
         if settings.cache.semantic and settings.cache.enabled:

@@ -31,6 +31,7 @@ def llm_gateway(
     cache_semantic: Mapping[str, Any] | None = None,
     target_group_arn: pulumi.Input[str],
     node_pool: str,
+    limits: Mapping[str, int] | None = None,
     network_cidrs: pulumi.Input[Sequence[str]] = (),
     cache_port: int = 6379,
 ) -> dict[str, Any]:
@@ -47,6 +48,7 @@ def llm_gateway(
             "port": cache_port,
             **({"semantic": dict(cache_semantic)} if cache_semantic else {}),
         },
+        **({"limits": dict(limits)} if limits else {}),
         "targetGroupARN": target_group_arn,
         "networkCidrs": network_cidrs,
         "nodeSelector": {taints.POOL_LABEL: node_pool},

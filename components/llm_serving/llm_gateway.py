@@ -110,6 +110,10 @@ class LlmGatewayArgs(TypedDict):
     """CPU that a pod asks for, in thousandths of a core. Default: 500."""
     memory_mib: NotRequired[int]
     """Memory of a pod in MiB, asked for and limited to. Default: 256."""
+    key_requests_per_minute: NotRequired[int]
+    """Requests of each API key in any 60 seconds, over all pods; needs the cache. Default: 0, no limit."""
+    key_tokens_per_minute: NotRequired[int]
+    """Prompt and completion tokens of each API key in any 60 seconds; needs the cache. Default: 0, no limit."""
     deletion_protection: NotRequired[bool]
     """Whether AWS refuses to delete the load balancer. Default: true."""
     cache_port: NotRequired[int]
@@ -136,6 +140,7 @@ class LlmGateway(pulumi.ComponentResource):
         if not args["models"]:
             raise ValueError("models: is empty, so the gateway would have nowhere to send a request")
         _checks.whole("replicas", args.get("replicas", 2), low=1, high=100)
+        self._limits = _limits(args)
         balancer = self._load_balancer(args)
         targets = aws.lb.TargetGroup(
             f"{name}-pods",
@@ -244,6 +249,7 @@ class LlmGateway(pulumi.ComponentResource):
             models={model: _route(model, route) for model, route in args["models"].items()},
             cache_enabled=args.get("cache_enabled", True),
             cache_ttl_seconds=int(args.get("cache_ttl_seconds", 3600)),
+            limits=self._limits,
             cache_secret_name="llm-gateway-cache",  # noqa: S106 - the name of a secret
             cache_semantic=_semantic_tier.tier(args),
             target_group_arn=targets.arn,
@@ -268,6 +274,22 @@ def _ranges(vpc: aws.ec2.GetVpcResult) -> list[str]:
 
 def _base64(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
+
+
+def _limits(args: LlmGatewayArgs) -> dict[str, int]:
+    found = {
+        "requests_per_minute": _checks.whole(
+            "key_requests_per_minute", args.get("key_requests_per_minute", 0), low=0, high=1_000_000
+        ),
+        "tokens_per_minute": _checks.whole(
+            "key_tokens_per_minute", args.get("key_tokens_per_minute", 0), low=0, high=1_000_000_000
+        ),
+    }
+    if any(found.values()) and not args.get("cache_enabled", True):
+        raise ValueError(
+            "cache_enabled: false, and the limits of a key are counted in the cache; nearest valid value: true"
+        )
+    return {name: limit for name, limit in found.items() if limit}
 
 
 def _route(model: str, args: ModelRouteArgs) -> dict[str, Any]:

@@ -133,6 +133,12 @@ class Settings(Section):
                 )
             if not self.cache.enabled:
                 yield f"models.{name}.semanticCache: needs cache.enabled, and it is false; nearest valid value: none"
+        for key in ("key_requests_per_minute", "key_tokens_per_minute"):
+            if getattr(self.gateway, key) is not None and not self.cache.enabled:
+                yield (
+                    f"gateway.{to_camel(key)}: is counted in the cache, and cache.enabled is false;"
+                    " nearest valid value: none"
+                )
 
     def _name_problems(self) -> Iterator[str]:
         """Check that each version's service has a name that is allowed, and its own."""

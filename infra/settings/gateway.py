@@ -18,6 +18,10 @@ class GatewaySettings(Section):
     """CPU that a pod asks for, in thousandths of a core."""
     memory_mib: Annotated[int, Field(ge=32, le=262_144)] = 256
     """Memory of a pod in MiB, asked for and limited to."""
+    key_requests_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    """Requests of each API key in any 60 seconds, over all pods: docs/limits.md. Default: no limit."""
+    key_tokens_per_minute: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = None
+    """Prompt and completion tokens of each API key in any 60 seconds, over all pods. Default: no limit."""
 
 
 class UsagePlanSettings(Section):

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
-from llm_gateway.config import GatewayConfig, SemanticConfig, SemanticRoute
+from llm_gateway.config import GatewayConfig, LimitsConfig, SemanticConfig, SemanticRoute
 
 from llm_serving import _values
 from tests.charts.rendering import DIGEST, NAMESPACE, ChartError, Objects, lint, render
@@ -159,6 +159,15 @@ def test_the_semantic_cache_is_one_that_the_gateway_takes(tmp_path: Path) -> Non
     given["cache"]["semantic"] = {"max_entries": 500}
     with pytest.raises(ChartError, match="embedder_url"):
         render(tmp_path, CHART, CHART, given)
+
+
+def test_the_limits_are_ones_that_the_gateway_takes(tmp_path: Path) -> None:
+    given = values() | {"limits": {"tokens_per_minute": 1_000_000_000}}
+    made = render(tmp_path, CHART, CHART, given)
+    config = GatewayConfig.model_validate(yaml.safe_load(made["ConfigMap"]["data"]["gateway.yaml"]))
+    assert config.limits == LimitsConfig(tokens_per_minute=1_000_000_000)
+    with pytest.raises(ChartError, match="tokens_per_second"):
+        render(tmp_path, CHART, CHART, given | {"limits": {"tokens_per_second": 5}})
 
 
 def test_the_service_and_what_is_bound_to_it(objects: Objects) -> None:

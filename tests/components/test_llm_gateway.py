@@ -146,6 +146,13 @@ def test_adapters_go_where_their_model_goes() -> None:
         assert made.inputs(CHART, "g")["values"]["models"]["tiny"]["adapters"] == {"legal": "7"}
 
 
+def test_limits_of_a_key_that_are_set() -> None:
+    tiny = {"tiny": {"url": "http://tiny:8080"}}
+    values = gateway(models=tiny, key_tokens_per_minute=90_000).one(CHART, "g").inputs["values"]
+    assert values["limits"] == {"tokens_per_minute": 90_000}
+    assert "limits" not in gateway(models=tiny).one(CHART, "g").inputs["values"]
+
+
 def test_versions_share_a_route() -> None:
     made = gateway(models={"tiny": {"timeout_seconds": 60, "versions": VERSIONS}})
     assert made.inputs(CHART, "g")["values"]["models"] == {
@@ -194,6 +201,14 @@ def test_cache_url_is_in_one_secret_and_nowhere_else() -> None:
         (
             {"models": {"tiny": {"url": "http://tiny", "semantic_cache": {"mode": "answer"}}}},
             f"models.tiny.semantic_cache: needs the gateway's semantic_cache, and cache_enabled; {NONE}",
+        ),
+        (
+            {"key_requests_per_minute": -1},
+            "key_requests_per_minute: -1 is outside 0 to 1000000; nearest valid value: 0",
+        ),
+        (
+            {"key_tokens_per_minute": 5, "cache_enabled": False},
+            "cache_enabled: false, and the limits of a key are counted in the cache; nearest valid value: true",
         ),
         (
             {**SEMANTIC, "models": {"tiny": {"url": "http://tiny", "semantic_cache": {"mode": "on"}}}},

@@ -148,6 +148,8 @@ BROKEN: list[tuple[str, object, str]] = [
     # autoscaling
     ("autoscaling.operator", "chart",
      "autoscaling.operator: 'chart' is not one of install, existing; nearest valid value: install"),
+    ("gateway.keyRequestsPerMinute", 0,
+     "gateway.keyRequestsPerMinute: 0 is below 1; nearest valid value: 1"),
     (f"{MODEL}.autoscaling", {"minReplicas": 2}, f"{MODEL}.autoscaling.maxReplicas: is missing; it has no default"),
     (f"{MODEL}.autoscaling.minReplicas", -1,
      f"{MODEL}.autoscaling.minReplicas: -1 is below 0; nearest valid value: 0"),
@@ -287,6 +289,17 @@ def test_a_semantic_cache_that_nothing_could_compute() -> None:
     settings["cache"]["semantic"] = {"embeddings": "all-minilm-l6"}
     wrong = "llm-serving:cache.semantic.embeddings: 'all-minilm-l6' is no service of embeddings"
     assert problems(settings) == [f"{wrong}; nearest valid value: all-minilm-l6-v2"]
+
+
+def test_limits_that_nothing_could_count() -> None:
+    settings = changed("gateway.keyTokensPerMinute", 1000)
+    assert loaded(settings).gateway.key_tokens_per_minute == 1000
+    settings["cache"]["enabled"] = False
+    (problem,) = problems(settings)
+    assert problem == (
+        "llm-serving:gateway.keyTokensPerMinute: is counted in the cache, and cache.enabled is false;"
+        " nearest valid value: none"
+    )
 
 
 @pytest.mark.parametrize(

@@ -104,8 +104,8 @@ async def test_a_service_that_breaks_off_ends_the_stream_with_an_error_and_no_en
         status, _, body = await client.post(CHAT, STREAM)
         failures = client.metric("llm_gateway_upstream_errors_total", model="m", kind="incomplete")
     assert status == 200
-    first, broken, last, rest = body.split(b"\n\n")
-    assert (first + b"\n\n", broken, rest) == (chat_chunk("half"), b'data: {"cho', b"")
+    first, last, rest = body.split(b"\n\n")  # no half event, which no caller could read
+    assert (first + b"\n\n", rest) == (chat_chunk("half"), b"")
     assert orjson.loads(last.removeprefix(b"data: "))["error"]["code"] == "incomplete"
     assert (model.calls, failures) == (1, 1)  # what has begun is not tried again
 
@@ -139,7 +139,41 @@ async def test_token_counts_of_a_stream_are_read_from_its_end() -> None:
         await eventually(lambda: client.gateway.in_flight == 0)
         assert client.metric("llm_gateway_tokens_total", model="m", kind="prompt") == 7
         assert client.metric("llm_gateway_tokens_total", model="m", kind="completion") == 2000
-    assert body == b"".join([*parts, usage, DONE])
+    assert body == b"".join([*parts, DONE])
+
+
+async def test_counts_are_asked_for_and_shown_to_who_asks_for_them() -> None:
+    counts = b'{"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":1}}'
+    whole = chat_chunk("x") + b"data: " + counts + b"\n\n" + DONE
+    for size in (1, 7, 60, len(whole)):
+        parts = [whole[at : at + size] for at in range(0, len(whole), size)]
+        async with serving(FakeModel(stream_of(*parts))) as model, gateway_for(config_for(model)) as client:
+            for options, shown in (
+                (None, False),
+                ({"include_usage": False, "own": 1}, False),
+                ({"include_usage": True}, True),
+            ):
+                given = {} if options is None else {"stream_options": options}
+                _, _, body = await client.post(CHAT, {**STREAM, **given})
+                assert body == (whole if shown else chat_chunk("x") + DONE)
+                sent = orjson.loads(model.bodies[-1])
+                assert sent == {**STREAM, "stream_options": {**(options or {}), "include_usage": True}}
+            await eventually(lambda client=client: client.gateway.in_flight == 0)
+            assert client.metric("llm_gateway_tokens_total", model="m", kind="prompt") == 21
+
+
+async def test_a_body_that_asks_for_no_counts_goes_on_as_it_came() -> None:
+    asked = {**STREAM, "stream_options": {"include_usage": True}}
+    async with serving(FakeModel(stream_of(DONE))) as model, gateway_for(config_for(model)) as client:
+        for question in (asked, {**STREAM, "stream_options": "no object"}, QUESTION):
+            await client.post(CHAT, question)
+    assert [orjson.loads(body) for body in model.bodies] == [asked, {**STREAM, "stream_options": "no object"}, QUESTION]
+
+
+async def test_an_event_that_never_ends_is_passed_on() -> None:
+    endless = b"data: " + b"x" * 200_000
+    async with serving(FakeModel(stream_of(endless))) as model, gateway_for(config_for(model)) as client:
+        assert (await client.post(CHAT, STREAM))[2] == endless
 
 
 async def test_streams_of_tgi_pass_unchanged() -> None:

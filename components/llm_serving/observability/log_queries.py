@@ -190,7 +190,7 @@ by {PARSED}.model, {PARSED}.status, {PARSED}.error
         text=f"""filter {PARSED}.logger = "{GATEWAY_LOGGER}"
 | stats count(*) as requests, sum({PARSED}.prompt_tokens) as prompt_tokens, \
 sum({PARSED}.completion_tokens) as completion_tokens, pct({PARSED}.duration_ms, 95) as p95_ms \
-by {PARSED}.tenant, {PARSED}.model
+by {PARSED}.tenant, {PARSED}.model, {PARSED}.cache
 | sort requests desc
 | limit 100""",
     ),

@@ -4,18 +4,17 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
 
 import orjson
 from aiohttp import ClientConnectionError, ClientConnectionResetError, ClientPayloadError, ClientResponse, web
 
-from llm_gateway import cache_policy, completion, versions
+from llm_gateway import cache_policy, completion, stream_usage, versions
 from llm_gateway.access_log import Record
 from llm_gateway.cache import CacheStore, CacheUnavailableError
 from llm_gateway.config import GatewayConfig, ModelRoute
 from llm_gateway.errors import ApiError, from_upstream
 from llm_gateway.inference import Inference
-from llm_gateway.json_fields import as_object, parse_object
+from llm_gateway.json_fields import parse_object
 from llm_gateway.metrics import Metrics
 from llm_gateway.semantic_cache import Lookup, SemanticCache
 from llm_gateway.semantic_question import question
@@ -77,6 +76,8 @@ class Exchange:
         self._response: web.StreamResponse | None = None
         self._capture = StreamCapture(0)
         self._held = False
+        self._between_events = True
+        self._body = stream_usage.asking(inference)
 
     async def answer(self) -> web.StreamResponse:
         """Answers the request.
@@ -162,7 +163,7 @@ class Exchange:
         endpoint, fields = self._inference.endpoint, self._inference.fields
         self._count_tokens(completion.token_counts(answer))
         if self._inference.stream:
-            return completion.replay(endpoint, answer, include_usage=_wants_usage(fields))
+            return completion.replay(endpoint, answer, include_usage=stream_usage.is_asked(fields))
         # An answer put together from a stream may lack the token counts, which a whole answer always has.
         return value if "usage" in answer or "generated_text" in answer else None
 
@@ -198,7 +199,7 @@ class Exchange:
 
     async def _send(self, upstream: Upstream) -> ClientResponse:
         url = self._version.url + self._inference.endpoint
-        return await upstream.send(url, self._inference.body, self._upstream_headers(), self._try_failed)
+        return await upstream.send(url, self._body, self._upstream_headers(), self._try_failed)
 
     async def _hold(self, upstream: Upstream) -> ClientResponse:
         """Sends the request as soon as a pod takes it; until then it counts as one that the autoscaler sees."""
@@ -257,10 +258,12 @@ class Exchange:
         capture = self._capture
         response = web.StreamResponse(status=upstream.status, headers=self._answer_headers(EVENT_STREAM))
         await self._begin(response)
+        shown = stream_usage.WholeEvents(asked=stream_usage.is_asked(self._inference.fields))
         async for part in upstream.content.iter_any():
             self._record.saw_first_token()
-            await self._write(response, part)
+            await self._write(response, shown.feed(part))
             capture.feed(part)
+        await self._write(response, shown.rest())
         self._charge(capture.token_counts())
         whole = capture.whole
         if self._key is not None and whole is not None:
@@ -279,6 +282,9 @@ class Exchange:
         self._response = response
 
     async def _write(self, response: web.StreamResponse, data: bytes) -> None:
+        if not data:
+            return
+        self._between_events = data.endswith((b"\n\n", b"\r\n\r\n"))
         try:
             await response.write(data)
         except ClientConnectionResetError as error:
@@ -296,7 +302,7 @@ class Exchange:
         self._record.error = error.code or error.kind
         try:
             async with asyncio.timeout(_LAST_WORDS_SECONDS):
-                separator = b"" if self._capture.ends_between_events else b"\n\n"
+                separator = b"" if self._between_events else b"\n\n"
                 await self._write(response, separator + b"data: " + error.body() + b"\n\n")
                 return await self._end(response)
         except TimeoutError:
@@ -352,7 +358,3 @@ class Exchange:
 
     def _count_tokens(self, counts: tuple[int | None, int | None]) -> None:
         self._record.prompt_tokens, self._record.completion_tokens = counts
-
-
-def _wants_usage(fields: dict[str, Any]) -> bool:
-    return bool((as_object(fields.get("stream_options")) or {}).get("include_usage"))

@@ -14,8 +14,6 @@ class StreamCapture:
         self._parts: list[bytes] = []
         self._size = 0
         self._whole = True
-        self.ends_between_events = True
-        """Whether what came so far ends where an event ends."""
 
     def feed(self, part: bytes) -> None:
         """Takes the next bytes of the stream."""
@@ -23,7 +21,6 @@ class StreamCapture:
             return
         self._parts.append(part)
         self._size += len(part)
-        self.ends_between_events = part.endswith((b"\n\n", b"\r\n\r\n"))
         if self._size > self._limit:
             self._whole = False
         if not self._whole:
