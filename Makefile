@@ -66,7 +66,7 @@ format: ## Format the code
 dashboards: ## Draw every dashboard from the environment's Prometheus, as HTML and PNG
 	@$(LOCAL) dashboards
 
-bench: ## Measure checks, previews, services, start-up, memory, a push, the semantic cache; writes bench/
+bench: ## Measure checks, previews, the gateway, services, start-up, memory, a push, the cache; writes bench/
 	@PYTHONPATH=images/embedder:images/llm-gateway $(LOCAL) bench
 
 verify-embedder: ## Compare the embedder's two backends over 200 sentences; the first time it installs PyTorch, 5 GB

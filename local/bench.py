@@ -10,7 +10,16 @@ from typing import Any
 
 from rich.table import Table
 
-from local import bench_capacity, bench_models, bench_preview, bench_semantic, bench_services, machine, memory
+from local import (
+    bench_capacity,
+    bench_gateway,
+    bench_models,
+    bench_preview,
+    bench_semantic,
+    bench_services,
+    machine,
+    memory,
+)
 from local.console import console
 from local.errors import LocalError
 from local.paths import ROOT
@@ -21,10 +30,11 @@ RESULTS = ROOT / "bench"
 
 
 def run() -> None:
-    """Measures the checks, a push, the semantic cache, previews, a hundred services, then the environment."""
+    """Measures the checks, a push, the cache, the gateway, previews, a hundred services, then the environment."""
     bench_capacity.run()
     bench_models.run()
     bench_semantic.run()
+    bench_gateway.run()
     _make("down")
     bench_preview.run()
     bench_services.run()

@@ -27,6 +27,7 @@ from local.addresses import REGION
 from local.console import console
 from local.errors import LocalError
 from local.paths import CACHE, ROOT
+from local.processes import processor_seconds
 from local.toolchain import build
 from local.toolchain.tools import S3_SERVER
 from local.weights import uv
@@ -189,7 +190,7 @@ def _measured(arguments: Sequence[str], url: str, server: int) -> Run:
     }
     bucket = _bucket(url)
     bucket.create()
-    before = _processor_seconds(server)
+    before = processor_seconds(server)
     begun = time.perf_counter()
     process = subprocess.Popen(
         arguments, cwd=ROOT, env={**os.environ, **variables}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
@@ -200,7 +201,7 @@ def _measured(arguments: Sequence[str], url: str, server: int) -> Run:
     said = process.stderr.read().decode().strip() if process.stderr else ""
     if process.returncode:
         raise LocalError(f"`{' '.join(arguments)}` failed while it was measured: {said[-400:]}", "run it by hand")
-    served = _processor_seconds(server) - before
+    served = processor_seconds(server) - before
     bucket.objects.delete()
     bucket.delete()
     return Run(seconds, used.ru_maxrss / 1024, used.ru_utime + used.ru_stime, served)
@@ -209,11 +210,6 @@ def _measured(arguments: Sequence[str], url: str, server: int) -> Run:
 def _bucket(url: str) -> Any:
     session: Any = boto3.Session(KEY, KEY, region_name=REGION)
     return session.resource("s3", endpoint_url=url).Bucket(BUCKET)
-
-
-def _processor_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def page(results: Mapping[str, Any]) -> str:

@@ -26,6 +26,12 @@ def start_time(pid: int) -> int | None:
     return None if fields[0] == "Z" else int(fields[19])
 
 
+def processor_seconds(pid: int) -> float:
+    """Processor time that a process, without those it started, has taken. Raises OSError where it is gone."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 @dataclass(frozen=True)
 class Daemon:
     """One background program, by name: its pid file and log are `.state/run/NAME.json` and `.state/log/NAME.log`."""
