@@ -1,14 +1,15 @@
 """The manifests of charts/llm-gateway, field by field, and the values that it refuses."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from llm_gateway.config import GatewayConfig, LimitsConfig, SemanticConfig, SemanticRoute
+from llm_gateway.config import GatewayConfig, LimitsConfig, ModelRoute, SemanticConfig, SemanticRoute
 
 from llm_serving import _values
-from tests.charts.rendering import DIGEST, NAMESPACE, ChartError, Objects, lint, render
+from tests.charts.rendering import CHARTS, DIGEST, NAMESPACE, ChartError, Objects, lint, render
 
 pytestmark = pytest.mark.local
 
@@ -159,6 +160,12 @@ def test_the_semantic_cache_is_one_that_the_gateway_takes(tmp_path: Path) -> Non
     given["cache"]["semantic"] = {"max_entries": 500}
     with pytest.raises(ChartError, match="embedder_url"):
         render(tmp_path, CHART, CHART, given)
+
+
+def test_values_know_every_field_of_a_route() -> None:
+    schema = json.loads((CHARTS / CHART / "values.schema.json").read_text())
+    properties = schema["properties"]["models"]["additionalProperties"]["properties"]
+    assert properties.keys() == ModelRoute.model_fields.keys()
 
 
 def test_the_limits_are_ones_that_the_gateway_takes(tmp_path: Path) -> None:

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from local import environment as stages
 from local.cluster import node
 from local.cluster.objects import is_true, name, section, sequence
-from tests.environment_harness import committed_again, items, kubectl, override, pool_nodes, ready_pods, wait
+from tests.environment_harness import apply, committed_again, items, kubectl, pool_nodes, ready_pods, wait
 from tests.environment_load import MODEL, client, load
 
 pytestmark = [pytest.mark.environment, pytest.mark.usefixtures("environment")]
@@ -94,12 +93,11 @@ def test_a_queue_raises_pods_and_nodes_and_both_shrink_back() -> None:
 
 @pytest.fixture
 def _to_zero() -> Iterator[None]:
-    override({"models": {MODEL: {"autoscaling": {"minReplicas": 0, "scaleDownStabilizationSeconds": 10}}}})
-    engine = stages.engine()
-    engine.select()
-    engine.up()
-    yield
-    committed_again()
+    try:
+        apply({"models": {MODEL: {"autoscaling": {"minReplicas": 0, "scaleDownStabilizationSeconds": 10}}}})
+        yield
+    finally:
+        committed_again()
 
 
 @pytest.mark.usefixtures("_to_zero")

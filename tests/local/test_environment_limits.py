@@ -27,6 +27,7 @@ def limited(environment: str) -> Iterator[None]:
         yield
     finally:
         committed_again()
+        wait("no pod limits any more", lambda: all(not is_limited() for _ in range(8)), seconds=240)
 
 
 def post(request_id: str = "", **fields: Any) -> httpx.Response:
@@ -36,6 +37,10 @@ def post(request_id: str = "", **fields: Any) -> httpx.Response:
     body = {"model": MODEL, "messages": [question], "max_tokens": 5, "temperature": 0, **fields}
     headers = {"x-api-key": api.key, "cache-control": "no-store", "x-request-id": request_id or secrets.token_hex(8)}
     return httpx.post(f"{api.url}/v1/chat/completions", json=body, headers=headers, timeout=120, trust_env=False)
+
+
+def is_limited() -> bool:
+    return "x-ratelimit-limit-requests" in post().headers
 
 
 def logged(run: str) -> dict[str, dict[str, Any]]:

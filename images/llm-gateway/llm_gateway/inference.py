@@ -12,6 +12,7 @@ from llm_gateway.errors import ApiError
 from llm_gateway.json_fields import as_object
 
 MAX_NAMES_IN_ERROR = 20
+_MAX_DEPTH = 250
 
 
 class Endpoint(StrEnum):
@@ -104,7 +105,18 @@ def _object(body: bytes) -> dict[str, Any]:
         raise ApiError(400, f"The request body is not valid JSON: {error}.", code="invalid_json") from None
     if fields is None:
         raise ApiError(400, "The request body must be a JSON object.", code="invalid_json")
+    if body.count(b"[") + body.count(b"{") > _MAX_DEPTH and not _is_writable(fields):
+        raise ApiError(400, f"The request body is nested deeper than {_MAX_DEPTH} levels.", code="invalid_json")
     return fields
+
+
+def _is_writable(fields: dict[str, Any]) -> bool:
+    """Whether it can be written again, inside what the gateway makes of it: orjson reads 1024 levels and writes 254."""
+    try:
+        orjson.dumps([[[[fields]]]])
+    except orjson.JSONEncodeError:
+        return False
+    return True
 
 
 def _check_openai(endpoint: Endpoint, fields: dict[str, Any]) -> None:
