@@ -45,9 +45,9 @@ def vpc(environment: str) -> dict[str, Any]:
     return {"name": name, **described}
 
 
-def image(container: str) -> str:
-    """The image, by digest, of a container that the environment runs."""
-    pods = items("pods", "-n", "llm-serving")
+def image(container: str, service: str = MODEL) -> str:
+    """The image, by digest, of a container of a service of the environment."""
+    pods = items("pods", "-n", "llm-serving", "-l", f"app.kubernetes.io/instance={service}")
     specs = [pod["spec"] for pod in pods]
     every = [each for spec in specs for each in (*spec["containers"], *spec.get("initContainers", []))]
     return next(str(each["image"]) for each in every if each["name"] == container)
@@ -133,7 +133,7 @@ def test_gateway_and_cache(folder: Path, engine: dict[str, str], vpc: dict[str, 
         "namespace": NAMESPACE,
         "vpcId": vpc["vpcId"],
         "subnetIds": vpc["subnetIds"],
-        "image": image("gateway"),
+        "image": image("gateway", "llm-gateway"),
         "model": MODEL,
         "modelUrl": service.outputs()["url"],
         "cpuMillicores": 20,
