@@ -54,17 +54,20 @@ def nested(depth: int) -> bytes:
     return orjson.dumps({**QUESTION, "temperature": 0})[:-1] + b',"deep":' + inside + b"}"
 
 
+def outcome(endpoint: Endpoint, body: bytes, header: str | None) -> inference.Inference | ApiError:
+    """What becomes of a request."""
+    try:
+        return inference.parse(endpoint, body, header, CONFIG.routes, CONFIG.adapters)
+    except ApiError as error:
+        return error
+
+
 def understood(endpoint: Endpoint, body: bytes, header: str | None) -> bool:
     """Whether a request is understood, all that is worked out of it included; not, where it is refused."""
-    try:
-        parsed = inference.parse(endpoint, body, header, CONFIG.routes, CONFIG.adapters)
-    except ApiError as error:
-        refusal = error
-    else:
-        refusal = None
-    if refusal is not None:
-        assert refusal.status in (400, 404)
-        assert orjson.loads(refusal.body())["error"]["message"]
+    parsed = outcome(endpoint, body, header)
+    if isinstance(parsed, ApiError):
+        assert parsed.status in (400, 404)
+        assert orjson.loads(parsed.body())["error"]["message"]
         return False
     assert parsed.model in CONFIG.routes
     cache_policy.bypass_reason(parsed, {}, CacheConfig())
