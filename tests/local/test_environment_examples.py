@@ -61,7 +61,9 @@ def test_gpu_cluster(folder: Path, engine: dict[str, str], vpc: dict[str, Any]) 
         name = stack.outputs()["clusterName"]
         groups = cloud.client("eks").list_nodegroups(clusterName=name)["nodegroups"]
         wait("the example's nodes", lambda: len(_ready(groups)) == 3, seconds=120)
-        (gpu,) = (each for each in _ready(groups) if "nvidia.com/gpu" in each["status"]["capacity"])
+        # A node is ready before its device plugin has said what it has.
+        wait("the GPU of one", lambda: len(_with_gpu(groups)) == 1, seconds=60)
+        (gpu,) = _with_gpu(groups)
         assert {"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"} in gpu["spec"]["taints"]
         assert stack.differences() == set()
     finally:
@@ -72,6 +74,10 @@ def test_gpu_cluster(folder: Path, engine: dict[str, str], vpc: dict[str, Any]) 
 def _ready(groups: list[str]) -> list[dict[str, Any]]:
     found = items("nodes", "-l", f"eks.amazonaws.com/nodegroup in ({', '.join(groups)})")
     return [each for each in found if _is_ready(each)]
+
+
+def _with_gpu(groups: list[str]) -> list[dict[str, Any]]:
+    return [each for each in _ready(groups) if each["status"]["allocatable"].get("nvidia.com/gpu", "0") != "0"]
 
 
 def _is_ready(found: dict[str, Any]) -> bool:

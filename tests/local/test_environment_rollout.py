@@ -25,6 +25,7 @@ TO_KNOW_S = 180
 IN_A_ROW = 40
 """Requests that show what both gateways do: each gets some."""
 GATEWAY_CONFIG = "kubernetes:core/v1:ConfigMap::gateway:llm-serving/llm-gateway"
+RULES = "kubernetes:monitoring.coreos.com/v1:PrometheusRule::monitoring-rules"
 
 
 class Rollout:
@@ -96,9 +97,9 @@ def test_a_canary_is_added_and_gets_its_share(rollout: Rollout) -> None:
     rollout_edits.start(rollout.model, "canary", "2", 10, shadow=False)
     changes = rollout.up()
     assert {step for name, step in changes.items() if "canary" in name} == {"create"}
-    assert {name.partition("::")[0]: step for name, step in changes.items() if "canary" not in name} == {
-        "kubernetes:core/v1:ConfigMap": "update",
-        "kubernetes:monitoring.coreos.com/v1:PrometheusRule": "update",
+    assert {name: step for name, step in changes.items() if "canary" not in name} == {
+        GATEWAY_CONFIG: "update",
+        RULES: "update",
     }
     assert (sources(MODEL), sources(CANARY)) == ({"1"}, {"2"})
     wait_for("canary", f"{MODEL}@canary")
