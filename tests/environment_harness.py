@@ -16,6 +16,7 @@ import yaml
 from local import cloud, cluster, toolchain
 from local.addresses import BRIDGE, HOST_IP
 from local.cluster import network
+from local.engine import Outcome
 from local.paths import ROOT, STATE
 from local.processes import Daemon
 
@@ -136,6 +137,15 @@ def apply(settings: Mapping[str, Any]) -> None:
     engine = environment.engine()
     engine.select()
     engine.up()
+
+
+def refresh() -> Outcome:
+    """Reads every resource back into the stack's state, as the first half of `pulumi up --refresh`."""
+    from local import environment  # noqa: PLC0415  it finds programs that a machine may lack
+
+    engine = environment.engine()
+    engine.select()
+    return engine.refresh()
 
 
 def committed_again() -> None:

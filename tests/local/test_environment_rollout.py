@@ -12,7 +12,7 @@ from cli import rollout_edits
 from llm_serving.registry.push import push
 from llm_serving.registry.s3 import Bucket
 from local import cloud, weights
-from tests.environment_harness import apply, changed, committed_again, items, wait
+from tests.environment_harness import apply, changed, committed_again, items, refresh, wait
 from tests.environment_load import MODEL, client, load
 
 pytestmark = [pytest.mark.environment, pytest.mark.usefixtures("environment")]
@@ -33,6 +33,8 @@ class Rollout:
 
     def __init__(self) -> None:
         self.model: dict[str, Any] = {"revision": "1", "replicas": 1, "autoscaling": None}
+        self.up()
+        refresh()  # the autoscaler may have set minReplicas once more before it went: docs/scaling.md
         self.up()
 
     def up(self) -> dict[str, str]:

@@ -25,6 +25,7 @@ from tests.environment_harness import (
     pool_nodes,
     pulumi,
     ready_pods,
+    refresh,
     run,
     settle,
     wait,
@@ -138,9 +139,7 @@ def _read(path: Path) -> bytes:
 
 
 def test_refresh_finds_nothing_changed() -> None:
-    engine = stages.engine()
-    engine.select()
-    outcome = engine.refresh()
+    outcome = refresh()
     assert not outcome.changed, outcome.changes
 
 
