@@ -88,6 +88,9 @@ def made() -> list[str]:
 def changed() -> dict[str, str]:
     """The resources that the last `up` changed: `type::name` to step."""
     found = [event["resOutputsEvent"]["metadata"] for event in events() if "resOutputsEvent" in event]
+    for metadata in found:
+        if metadata["op"] == "update":
+            print(metadata["urn"], metadata.get("diffs"))  # what a test that fails wants to know
     return {
         metadata["urn"].split("::", 2)[2].rpartition("$")[2]: metadata["op"]
         for metadata in found

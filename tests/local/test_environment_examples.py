@@ -10,6 +10,7 @@ import pytest
 
 from local import cloud, cluster, weights
 from local.asking import Client
+from tests import environment_load
 from tests.environment_harness import items, kubectl, wait
 from tests.local.examples_harness import checkout, example
 from tests.program_harness import ProgramStack, variables
@@ -45,7 +46,7 @@ def vpc(environment: str) -> dict[str, Any]:
     return {"name": name, **described}
 
 
-def image(container: str, service: str = MODEL) -> str:
+def image(container: str, service: str = environment_load.MODEL) -> str:
     """The image, by digest, of a container of a service of the environment."""
     pods = items("pods", "-n", "llm-serving", "-l", f"app.kubernetes.io/instance={service}")
     specs = [pod["spec"] for pod in pods]

@@ -34,7 +34,9 @@ class Rollout:
     def __init__(self) -> None:
         self.model: dict[str, Any] = {"revision": "1", "replicas": 1, "autoscaling": None}
         self.up()
-        refresh()  # the autoscaler may have set minReplicas once more before it went: docs/scaling.md
+        # The autoscaler may have set minReplicas once more before it went: docs/scaling.md.
+        wait("the autoscaler to go", lambda: not items("hpa", "-n", NAMESPACE), seconds=120)
+        refresh()
         self.up()
 
     def up(self) -> dict[str, str]:
