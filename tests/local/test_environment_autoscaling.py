@@ -91,10 +91,20 @@ def test_a_queue_raises_pods_and_nodes_and_both_shrink_back() -> None:
     )
 
 
+def applied(since: float) -> int:
+    """How many configurations the gateways have put in force since a moment of `time.monotonic`."""
+    seconds = int(time.monotonic() - since) + 1
+    pods = ("-l", "app.kubernetes.io/name=llm-gateway", "--tail=-1")
+    return kubectl("logs", "-n", NAMESPACE, *pods, f"--since={seconds}s").count('"configuration applied"')
+
+
 @pytest.fixture
 def _to_zero() -> Iterator[None]:
     try:
+        begun = time.monotonic()
         apply({"models": {MODEL: {"autoscaling": {"minReplicas": 0, "scaleDownStabilizationSeconds": 10}}}})
+        # They follow when their kubelets do, up to a minute and a half later, and hold no request before.
+        wait("both gateways to hold requests", lambda: applied(begun) == 2, seconds=240)
         yield
     finally:
         committed_again()
