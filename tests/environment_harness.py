@@ -158,9 +158,10 @@ def committed_again() -> None:
 
 
 def settle() -> None:
-    """Waits until there are as many GPU nodes as committed.
+    """Waits until there are as many GPU nodes, and pods of the model, as committed.
 
-    The autoscaler adds a node where pods of a test need one. It would take it back by itself, after minutes.
+    The autoscaler adds a node where pods of a test need one. It would take it back by itself, after minutes. From no
+    pods, KEDA begins when it next looks, and Pulumi waits for none of them.
     """
     eks = cloud.client("eks")
     (cluster_name,) = eks.list_clusters()["clusters"]
@@ -170,6 +171,7 @@ def settle() -> None:
             sizes = {**found["scalingConfig"], "desiredSize": 2}
             eks.update_nodegroup_config(clusterName=cluster_name, nodegroupName=group, scalingConfig=sizes)
     wait("as many GPU nodes as committed", lambda: len(items("nodes", "-l", "llm-serving/pool=l4")) == 2, seconds=420)
+    wait("as many pods as committed", lambda: len(ready_pods("smollm2-135m")) == 2, seconds=300)
 
 
 def outputs() -> dict[str, Any]:
