@@ -31,8 +31,8 @@ from local.paths import ROOT
 from local.weights import uv
 
 RESULTS = ROOT / "bench"
-LITELLM = "litellm[proxy]==1.110.2"
-"""The newest on the day of this line."""
+LITELLM = "litellm[proxy]==1.108.7"
+"""The newest whose proxy was whole in the package index on 2026-11-26: 1.110's own part of it was not there."""
 CONNECTIONS = 16
 RATE = 200
 """Requests a second where times are measured: enough to meet each other, few enough to wait for nobody."""
@@ -69,10 +69,11 @@ def run() -> None:
 
 
 def _both(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    litellm = _litellm_program()
     with _served("stub_model", [sys.executable, "-m", "local.stub_model"]) as (model, _):
         with _gateway(folder, model) as (port, pid):
             ours = {**_throughput(port, pid), **_times(model, port), **_held(port, pid)}
-        with _litellm(folder, model) as (port, pid):
+        with _litellm(litellm, folder, model) as (port, pid):
             theirs = {**_throughput(port, pid), **_times(model, port)}
     return ours, theirs
 
@@ -141,14 +142,15 @@ def _gateway(folder: Path, model: int) -> Generator[tuple[int, int]]:
 
 
 @contextmanager
-def _litellm(folder: Path, model: int) -> Generator[tuple[int, int]]:
+def _litellm(program: str, folder: Path, model: int) -> Generator[tuple[int, int]]:
     config = folder / "litellm.yaml"
     to = {"model": "openai/m", "api_base": f"http://127.0.0.1:{model}/v1", "api_key": http_load.KEY}
     config.write_text(yaml.safe_dump({"model_list": [{"model_name": "m", "litellm_params": to}]}))
-    program = [_litellm_program(), "--config", str(config), "--host", "127.0.0.1", "--num_workers", "1", "--port"]
+    command = [program, "--config", str(config), "--host", "127.0.0.1", "--num_workers", "1", "--port"]
     # Its prices of models are fetched at its start otherwise.
     quiet = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR"}
-    with _served("litellm", program, **quiet) as served:
+    keyless = {"LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true"}
+    with _served("litellm", command, **quiet, **keyless) as served:
         yield served
 
 
@@ -238,7 +240,8 @@ Between a client and a model that answers at once, both on the same machine, whi
 when it began. The gateway and LiteLLM's proxy, {results["litellm"]}, were asked in turn, {results["rounds"]}
 rounds each: medians. Neither had a cache; LiteLLM had one worker, no database and no keys of its own. Times are
 those over a direct call. The client and the model take their part of the processors, so requests a second say less than
-requests for a second of processor time.
+requests for a second of processor time. Where LiteLLM answers fewer than {RATE} requests/s, what it adds at that
+rate is the wait in its queue.
 
 | measure | LLM gateway | LiteLLM | limit |
 |---|---|---|---|
