@@ -3,6 +3,7 @@
 from typing import Any
 
 from llm_serving import _iam, taints
+from llm_serving._traffic import pods_of, tcp, to_dns
 
 CHART = "cluster-autoscaler"
 CHART_VERSION = "9.59.0"
@@ -55,19 +56,14 @@ def chart_values(cluster: str, region: str, *, replicas: int, monitoring_namespa
 
 def network_policy(monitoring_namespace: str) -> dict[str, Any]:
     """Return who reaches its pods and whom they reach: the API server's and AWS's addresses change."""
-    monitoring = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": monitoring_namespace}}}
-    dns = {
-        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}},
-        "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}},
-    }
     return {
         "podSelector": {},
         "policyTypes": ["Ingress", "Egress"],
-        "ingress": [{"from": [monitoring], "ports": [{"protocol": "TCP", "port": _METRICS_PORT}]}],
+        "ingress": [{"from": [pods_of(monitoring_namespace)], "ports": tcp(_METRICS_PORT)}],
         "egress": [
-            {"to": [dns], "ports": [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")]},
-            {"to": [{"ipBlock": {"cidr": _POD_IDENTITY_AGENT}}], "ports": [{"protocol": "TCP", "port": 80}]},
-            {"ports": [{"protocol": "TCP", "port": 443}]},
+            to_dns(),
+            {"to": [{"ipBlock": {"cidr": _POD_IDENTITY_AGENT}}], "ports": tcp(80)},
+            {"ports": tcp(443)},
         ],
     }
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from llm_serving import taints
+from llm_serving._traffic import pods_of, tcp, to_dns
 
 CHART = "keda"
 CHART_VERSION = "2.20.2"
@@ -44,27 +45,19 @@ def network_policy(monitoring_namespace: str) -> dict[str, Any]:
     The API server's addresses are AWS's own and change: it calls the adapter and the webhook from anywhere, and is
     called on port 443.
     """
-    monitoring = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": monitoring_namespace}}}
-    dns = {
-        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}},
-        "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}},
-    }
+    monitoring = pods_of(monitoring_namespace)
     return {
         "podSelector": {},
         "policyTypes": ["Ingress", "Egress"],
         "ingress": [
-            {"ports": _tcp(_ADAPTER_PORT, _WEBHOOK_PORT)},
-            {"from": [{"podSelector": {}}], "ports": _tcp(_OPERATOR_PORT)},
-            {"from": [monitoring], "ports": _tcp(_METRICS_PORT)},
+            {"ports": tcp(_ADAPTER_PORT, _WEBHOOK_PORT)},
+            {"from": [{"podSelector": {}}], "ports": tcp(_OPERATOR_PORT)},
+            {"from": [monitoring], "ports": tcp(_METRICS_PORT)},
         ],
         "egress": [
-            {"to": [dns], "ports": [{"protocol": "UDP", "port": 53}, *_tcp(53)]},
-            {"to": [{"podSelector": {}}], "ports": _tcp(_OPERATOR_PORT)},
-            {"to": [monitoring], "ports": _tcp(_PROMETHEUS_PORT)},
-            {"ports": _tcp(443)},
+            to_dns(),
+            {"to": [{"podSelector": {}}], "ports": tcp(_OPERATOR_PORT)},
+            {"to": [monitoring], "ports": tcp(_PROMETHEUS_PORT)},
+            {"ports": tcp(443)},
         ],
     }
-
-
-def _tcp(*ports: int) -> list[dict[str, Any]]:
-    return [{"protocol": "TCP", "port": port} for port in ports]

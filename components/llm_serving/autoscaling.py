@@ -1,11 +1,11 @@
 """KEDA, which scales models by what Prometheus says of their queues."""
 
-from typing import Any, NotRequired, TypedDict, cast
+from typing import NotRequired, TypedDict
 
 import pulumi
-import pulumi_kubernetes as kubernetes
 
 from llm_serving import _checks, _keda
+from llm_serving._chart_release import ChartSource, own_namespace, released
 
 
 class AutoscalingArgs(TypedDict):
@@ -34,32 +34,8 @@ class Autoscaling(pulumi.ComponentResource):
         super().__init__("llm-serving:index:Autoscaling", name, {}, opts)
         replicas = _checks.whole("replicas", args.get("replicas", 2), low=1, high=2)
         child = pulumi.ResourceOptions(parent=self)
-        namespace = kubernetes.core.v1.Namespace(
-            f"{name}-namespace",
-            metadata={
-                "name": args.get("namespace", "keda"),
-                "labels": {"pod-security.kubernetes.io/enforce": "restricted"},
-            },
-            opts=child,
-        )
-        kubernetes.networking.v1.NetworkPolicy(
-            f"{name}-traffic",
-            metadata={"name": "keda", "namespace": namespace.metadata.name},
-            spec=cast(Any, _keda.network_policy(args.get("monitoring_namespace", "monitoring"))),
-            opts=child,
-        )
-        release = kubernetes.helm.v3.Release(
-            f"{name}-keda",
-            name=_keda.CHART,
-            chart=_keda.CHART,
-            version=_keda.CHART_VERSION,
-            repository_opts={"repo": _keda.CHART_REPOSITORY},
-            namespace=namespace.metadata.name.apply(str),
-            values=_keda.chart_values(replicas),
-            # A release that fails half-way is taken back whole, rather than left to be found pending.
-            atomic=True,
-            timeout=600,
-            opts=child,
-        )
-        self.namespace = pulumi.Output.all(namespace.metadata.name, release.urn).apply(lambda known: str(known[0]))
+        policy = _keda.network_policy(args.get("monitoring_namespace", "monitoring"))
+        namespace = own_namespace(name, args.get("namespace", "keda"), "keda", policy, child)
+        source = ChartSource(_keda.CHART, _keda.CHART_VERSION, _keda.CHART_REPOSITORY)
+        self.namespace = released(f"{name}-keda", source, namespace, _keda.chart_values(replicas), child)
         self.register_outputs({"namespace": self.namespace})

@@ -1,12 +1,12 @@
 """The cluster autoscaler, which adds nodes for pods that fit none and takes empty ones away."""
 
-from typing import Any, NotRequired, TypedDict, cast
+from typing import NotRequired, TypedDict
 
 import pulumi
 import pulumi_aws as aws
-import pulumi_kubernetes as kubernetes
 
 from llm_serving import _checks, _cluster_autoscaler, _iam
+from llm_serving._chart_release import ChartSource, own_namespace, released
 
 
 class NodeAutoscalingArgs(TypedDict):
@@ -36,42 +36,29 @@ class NodeAutoscaling(pulumi.ComponentResource):
         super().__init__("llm-serving:index:NodeAutoscaling", name, {}, opts)
         replicas = _checks.whole("replicas", args.get("replicas", 2), low=1, high=2)
         monitoring_namespace = args.get("monitoring_namespace", "monitoring")
-        child = pulumi.ResourceOptions(parent=self)
-        namespace = kubernetes.core.v1.Namespace(
-            f"{name}-namespace",
-            metadata={
-                "name": args.get("namespace", "node-autoscaling"),
-                "labels": {"pod-security.kubernetes.io/enforce": "restricted"},
-            },
-            opts=child,
-        )
-        kubernetes.networking.v1.NetworkPolicy(
-            f"{name}-traffic",
-            metadata={"name": "cluster-autoscaler", "namespace": namespace.metadata.name},
-            spec=cast(Any, _cluster_autoscaler.network_policy(monitoring_namespace)),
-            opts=child,
+        namespace = own_namespace(
+            name,
+            args.get("namespace", "node-autoscaling"),
+            "cluster-autoscaler",
+            _cluster_autoscaler.network_policy(monitoring_namespace),
+            pulumi.ResourceOptions(parent=self),
         )
         identity = self._identity(name, args["cluster_name"], namespace.metadata.name.apply(str))
         lookup = pulumi.InvokeOptions(parent=self)
-        release = kubernetes.helm.v3.Release(
+        self.namespace = released(
             f"{name}-cluster-autoscaler",
-            name=_cluster_autoscaler.CHART,
-            chart=_cluster_autoscaler.CHART,
-            version=_cluster_autoscaler.CHART_VERSION,
-            repository_opts={"repo": _cluster_autoscaler.CHART_REPOSITORY},
-            namespace=namespace.metadata.name.apply(str),
-            values=pulumi.Output.all(args["cluster_name"], aws.get_region_output(opts=lookup).region).apply(
+            ChartSource(
+                _cluster_autoscaler.CHART, _cluster_autoscaler.CHART_VERSION, _cluster_autoscaler.CHART_REPOSITORY
+            ),
+            namespace,
+            pulumi.Output.all(args["cluster_name"], aws.get_region_output(opts=lookup).region).apply(
                 lambda known: _cluster_autoscaler.chart_values(
                     str(known[0]), str(known[1]), replicas=replicas, monitoring_namespace=monitoring_namespace
                 )
             ),
-            # A release that fails half-way is taken back whole, rather than left to be found pending.
-            atomic=True,
-            timeout=600,
             # A pod that starts before its association has no credentials until it is started again.
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[identity]),
+            pulumi.ResourceOptions(parent=self, depends_on=[identity]),
         )
-        self.namespace = pulumi.Output.all(namespace.metadata.name, release.urn).apply(lambda known: str(known[0]))
         self.register_outputs({"namespace": self.namespace})
 
     def _identity(
