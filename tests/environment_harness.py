@@ -16,7 +16,7 @@ import yaml
 from local import cloud, cluster, toolchain
 from local.addresses import BRIDGE, HOST_IP
 from local.cluster import network
-from local.engine import Outcome
+from local.engine import Engine, Outcome
 from local.paths import ROOT, STATE
 from local.processes import Daemon
 
@@ -134,21 +134,22 @@ def pool_nodes(pool: str) -> list[str]:
 
 def apply(settings: Mapping[str, Any]) -> None:
     """Puts settings over the committed stack in force, by the engine alone."""
-    from local import environment  # noqa: PLC0415  it finds programs that a machine may lack
-
     override(settings)
-    engine = environment.engine()
-    engine.select()
-    engine.up()
+    _engine().up()
 
 
 def refresh() -> Outcome:
     """Reads every resource back into the stack's state, as the first half of `pulumi up --refresh`."""
+    return _engine().refresh()
+
+
+def _engine() -> Engine:
+    """The engine, with the settings that are over the committed stack now."""
     from local import environment  # noqa: PLC0415  it finds programs that a machine may lack
 
     engine = environment.engine()
     engine.select()
-    return engine.refresh()
+    return engine
 
 
 def committed_again() -> None:

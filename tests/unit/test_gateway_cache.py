@@ -2,8 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -24,7 +22,6 @@ from tests.gateway_harness import (
     eventually,
     gateway_for,
     have_redis,
-    redis_server,
     serving,
     stream_of,
 )
@@ -32,12 +29,6 @@ from tests.gateway_harness import (
 pytestmark = pytest.mark.skipif(not have_redis(), reason="no redis-server on PATH")
 
 STREAM = {**QUESTION, "stream": True}
-
-
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisServer]:
-    with redis_server(tmp_path) as server:
-        yield server
 
 
 def cached(model: FakeModel, redis: RedisServer, **options: Any) -> dict[str, Any]:

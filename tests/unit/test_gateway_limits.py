@@ -1,8 +1,6 @@
 """Limits of API keys over a real Redis: what they let through, over all replicas, and what a broken Redis does."""
 
 import asyncio
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -25,7 +23,6 @@ from tests.gateway_harness import (
     eventually,
     gateway_for,
     have_redis,
-    redis_server,
     serving,
     stream_of,
 )
@@ -33,12 +30,6 @@ from tests.gateway_harness import (
 needs_redis = pytest.mark.skipif(not have_redis(), reason="no redis-server on PATH")
 USAGE = b'data: {"choices": [], "usage": {"prompt_tokens": 12, "completion_tokens": 3}}\n\n'
 FRESH = {"cache-control": "no-store"}
-
-
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisServer]:
-    with redis_server(tmp_path) as server:
-        yield server
 
 
 def limited(model: FakeModel, redis: RedisServer, **limits: int) -> dict[str, Any]:

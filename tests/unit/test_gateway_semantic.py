@@ -5,7 +5,7 @@ import base64
 import re
 import time
 import zlib
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -56,12 +56,6 @@ class FakeEmbedder(FakeModel):
             vector[zlib.crc32(word.encode()) % 64] += 1
         encoded = base64.b64encode(vector.tobytes()).decode()
         return web.json_response({"data": [{"index": 0, "embedding": encoded}]}, status=self.status)
-
-
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisServer]:
-    with redis_server(tmp_path) as server:
-        yield server
 
 
 def config(model: FakeModel, embedder: FakeModel, redis: RedisServer, mode: str = "answer", **semantic: Any) -> Any:
