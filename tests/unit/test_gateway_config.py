@@ -5,9 +5,12 @@ from typing import Any
 
 import pytest
 import yaml
-from llm_gateway.config import CacheConfig, ConfigError, GatewayConfig, ModelRoute, load
+from llm_gateway.access_log import Record
+from llm_gateway.attempts import Attempts
+from llm_gateway.config import CacheConfig, ConfigError, GatewayConfig, ModelRoute, Version, load
 from llm_gateway.config_watcher import ConfigWatcher
 from llm_gateway.metrics import Metrics
+from llm_gateway.upstream import Target
 
 from tests.gateway_harness import CHAT, QUESTION, Client, FakeModel, config_for, gateway_for, serving
 
@@ -125,19 +128,18 @@ async def test_a_bad_file_leaves_the_old_configuration_in_force(tmp_path: Path, 
         assert reloads(client, "missing") == 1
 
 
-def unexpected(kind: str, retry: bool) -> None:
-    raise AssertionError(kind, retry)
-
-
 async def test_a_request_in_flight_ends_under_the_configuration_it_began_with(tmp_path: Path) -> None:
     async with serving(FakeModel()) as model, gateway_for(config_for(model)) as client:
         upstream = client.gateway.backend.upstream
         changed = config_for(model, upstream={"attempts": 5}, cache={"enabled": True, "url_file": "/nonexistent"})
         client.gateway.configure(GatewayConfig.model_validate(changed))
         assert client.gateway.backend.upstream is not upstream
-        response = await upstream.send(model.url + CHAT, b"{}", {}, unexpected)
+        attempts = Attempts(client.gateway.metrics, Record("1", "POST", CHAT, model="m", version="stable"), waits=False)
+        target = Target(Version(name="stable", url=model.url, weight=100), CHAT)
+        response = await upstream.send(target, b"{}", {}, attempts)
         assert response.status == 200
-        response.close()
+        upstream.release(response)
+        assert client.metric("llm_gateway_upstream_errors_total") == 0
 
 
 def test_metrics_of_two_gateways_are_apart() -> None:

@@ -45,12 +45,24 @@ def _base_url(value: str) -> str:
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
 
 
+def _plain_url(value: str) -> str:
+    # The pods behind it are asked by their addresses, for which no certificate is.
+    if urlsplit(value).scheme != "http":
+        raise ValueError("must be http://HOST[:PORT]")
+    return value
+
+
+PodsUrl = Annotated[BaseUrl, AfterValidator(_plain_url)]
+
+
 class Version(_Section):
     """One version of a model, with an inference service of its own."""
 
     name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
     url: BaseUrl
     """Base URL of its inference service."""
+    pods_url: PodsUrl | None = None
+    """Base URL of a headless Service of the same pods: where it is given, requests that begin alike go to one pod."""
     revision: str = ""
     """The weights' revision: answers cached for another revision are not used."""
     weight: int = Field(ge=0, le=100)
@@ -75,6 +87,8 @@ class ModelRoute(_Section):
     """What it answers with: text, or the vectors of `/v1/embeddings`."""
     url: BaseUrl | None = None
     """Base URL of its inference service, where it has no versions."""
+    pods_url: PodsUrl | None = None
+    """Base URL of a headless Service of the pods at `url`: where it is given, requests that begin alike go to one."""
     timeout_seconds: float = Field(default=120, gt=0, le=3600)
     """Longest time from a request's arrival to the end of its answer, streamed or not."""
     revision: str = ""
@@ -93,7 +107,7 @@ class ModelRoute(_Section):
         """The versions; a model without any is its own stable one."""
         if self.url is None:
             return self.versions
-        return (Version(name=ONLY_VERSION, url=self.url, revision=self.revision, weight=100),)
+        return (Version(name=ONLY_VERSION, url=self.url, pods_url=self.pods_url, revision=self.revision, weight=100),)
 
     @cached_property
     def live(self) -> tuple[Version, ...]:
@@ -118,6 +132,8 @@ class ModelRoute(_Section):
     def _one_way(self) -> Self:
         if (self.url is None) == (not self.versions):
             raise ValueError("has exactly one of url and versions")
+        if self.url is None and self.pods_url is not None:
+            raise ValueError("has pods_url, which each of its versions has instead")
         names = [version.name for version in self.versions]
         if len(set(names)) < len(names):
             raise ValueError("has two versions of one name")
@@ -192,6 +208,15 @@ class UpstreamConfig(_Section):
     connect_timeout_seconds: float = Field(default=2.0, gt=0)
     max_response_bytes: int = Field(default=32 * MIB, ge=1)
     """Bound of an answer that is not streamed."""
+    retry_percent: float = Field(default=20, ge=0, le=1000)
+    """Second and further tries that a service may cost, in percent of its requests."""
+    retries_per_second: float = Field(default=10, ge=0)
+    """Such tries besides, so that a service with few requests has some."""
+    eject_after_failures: int = Field(default=3, ge=1)
+    """Failures in a row, before any answer, after which a pod gets no request for a while; other pods get them."""
+    eject_seconds: float = Field(default=1.0, gt=0)
+    """The first such while; it doubles each time that the pod fails again."""
+    eject_most_seconds: float = Field(default=30.0, gt=0)
     shadow_concurrency: int = Field(default=16, ge=1, le=1000)
     """Copies for shadow versions in flight at once; what comes beyond is not copied."""
 

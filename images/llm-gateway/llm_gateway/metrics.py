@@ -122,6 +122,25 @@ class Metrics:
             ["model", "version", "kind"],
             registry=self.registry,
         )
+        self.retries_refused = Counter(
+            "llm_gateway_upstream_retries_refused",
+            "Requests not sent again because the budget of retries was spent.",
+            ["model", "version"],
+            registry=self.registry,
+        )
+        self.pod_choices = Counter(
+            "llm_gateway_pod_choices",
+            "Requests by what their pod was chosen by: own (of what they begin with), spilled (that one had its share),"
+            " any (nothing to share), or service (no pod is known).",
+            ["model", "version", "result"],
+            registry=self.registry,
+        )
+        self.ejections = Counter(
+            "llm_gateway_pod_ejections",
+            "Times that a pod was left out because it failed again and again.",
+            ["model", "version"],
+            registry=self.registry,
+        )
         self.failovers = Counter(
             "llm_gateway_version_failovers",
             "Requests that another version got because this one could not be reached.",
@@ -158,11 +177,19 @@ class Metrics:
                 self.semantic_results.labels(model, result)
             for version in route.live:
                 self.first_token.labels(model, version.name)
+                self.retries_refused.labels(model, version.name)
+                if version.pods_url is not None:
+                    self._expect_choices(model, version.name)
             for version in route.shadows:
                 self.shadow_requests.labels(model, version.name, "ok")
 
         for result in ("admitted", "refused", "unchecked"):
             self.limit_results.labels(result)
+
+    def _expect_choices(self, model: str, version: str) -> None:
+        self.ejections.labels(model, version)
+        for result in ("own", "spilled", "any", "service"):
+            self.pod_choices.labels(model, version, result)
 
     def render(self) -> bytes:
         """The metrics in Prometheus's text format."""

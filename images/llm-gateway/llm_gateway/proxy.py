@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import orjson
 from aiohttp import ClientConnectionError, ClientConnectionResetError, ClientPayloadError, ClientResponse, web
 
-from llm_gateway import cache_policy, completion, stream_usage, versions
+from llm_gateway import affinity, cache_policy, completion, stream_usage, versions
 from llm_gateway.access_log import Record
+from llm_gateway.attempts import Attempts
 from llm_gateway.cache import CacheStore, CacheUnavailableError
 from llm_gateway.config import GatewayConfig, ModelRoute
 from llm_gateway.errors import ApiError, from_upstream
@@ -20,7 +21,7 @@ from llm_gateway.semantic_cache import Lookup, SemanticCache
 from llm_gateway.semantic_question import question
 from llm_gateway.shadow import Shadows
 from llm_gateway.stream_capture import StreamCapture
-from llm_gateway.upstream import NOT_CONNECTED, UnreachableError, Upstream
+from llm_gateway.upstream import Target, UnreachableError, Upstream
 
 EVENT_STREAM = "text/event-stream"
 _FORWARDED_HEADERS = ("accept", "traceparent", "tracestate")
@@ -70,6 +71,7 @@ class Exchange:
         self._route: ModelRoute = backend.config.routes[inference.model]
         self._version, self._named = versions.select(self._route, inference, request.headers)
         record.version = self._version.name
+        self._attempts = Attempts(backend.metrics, record, waits=self._route.hold)
         self._key: str | None = None
         self._similar: Lookup | None = None
         self._charges = backend.config.limits.tokens_per_minute > 0
@@ -99,7 +101,7 @@ class Exchange:
         except (ClientConnectionError, ClientPayloadError):
             kind, status = "incomplete", 502
             message = "The model stopped before the answer was complete."
-        self._count_failure(kind)
+        self._attempts.count_failure(kind)
         error = ApiError(status, message, kind="upstream_error", code=kind)
         if self._response is None:
             raise error
@@ -190,16 +192,19 @@ class Exchange:
                 return await self._pass_stream(response)
             body = await upstream.read(response)
         finally:
-            response.close()  # one whose body was read to its end has given its connection back already
+            upstream.release(response)
         if response.status >= 400:
             if response.status >= 500:
-                self._count_failure(f"status_{response.status}")
+                self._attempts.count_failure(f"status_{response.status}")
             raise from_upstream(response.status, body, response.headers.get("Retry-After", ""))
         return self._whole(response, body)
 
     async def _send(self, upstream: Upstream) -> ClientResponse:
-        url = self._version.url + self._inference.endpoint
-        return await upstream.send(url, self._body, self._upstream_headers(), self._try_failed)
+        key = None
+        if self._version.pods_url is not None:
+            key = affinity.prefix_key(self._inference, self._request.headers.get(versions.SESSION_HEADER, ""))
+        target = Target(self._version, self._inference.endpoint, key, waits=self._route.hold)
+        return await upstream.send(target, self._body, self._upstream_headers(), self._attempts)
 
     async def _hold(self, upstream: Upstream) -> ClientResponse:
         """Sends the request as soon as a pod takes it; until then it counts as one that the autoscaler sees."""
@@ -216,7 +221,7 @@ class Exchange:
                 return response
 
     def _no_pod(self) -> ApiError:
-        self._count_failure("no_pod")
+        self._attempts.count_failure("no_pod")
         seconds = self._route.timeout_seconds
         return ApiError(
             503,
@@ -338,17 +343,6 @@ class Exchange:
             if value is not None:
                 headers[name] = value
         return headers
-
-    def _try_failed(self, kind: str, retry: bool) -> None:
-        self._record.tries += 1
-        if self._route.hold and kind in NOT_CONNECTED:
-            return  # no pod is no failure of one
-        self._count_failure(kind)
-        if retry:
-            self._backend.metrics.upstream_retries.labels(self._inference.model, self._version.name, kind).inc()
-
-    def _count_failure(self, kind: str) -> None:
-        self._backend.metrics.upstream_errors.labels(self._inference.model, self._version.name, kind).inc()
 
     def _charge(self, counts: tuple[int | None, int | None]) -> None:
         self._count_tokens(counts)

@@ -2,12 +2,15 @@
 
 A request for inference changes nothing at the service, so it may be sent again as long as no byte of an answer has
 come. That is what makes a rolling update of a model service lossless: a pod that goes away refuses or resets, and the
-next connection reaches another one.
+next connection reaches another one. Three things bound that: a pod that fails again and again is left out for a while,
+a service that answers nobody is asked by one request in a while, and retries have a budget.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
-from typing import Self
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, Self
 
 from aiohttp import (
     ClientConnectionError,
@@ -23,11 +26,20 @@ from aiohttp import (
     TCPConnector,
 )
 
-from llm_gateway.config import UpstreamConfig
+from llm_gateway.affinity import ranked
+from llm_gateway.breaker import Breakers
+from llm_gateway.config import UpstreamConfig, Version
 from llm_gateway.errors import ApiError
+from llm_gateway.pods import Pods
+from llm_gateway.retry_budget import RetryBudget
 
 _KEEPALIVE_SECONDS = 15
 _DNS_SECONDS = 10
+_CIRCUIT_FAILURES = 5
+"""Requests to a service in a row, each with all its tries, that nobody answered: the next would not be, either."""
+_CIRCUIT_SECONDS = 1.0
+_CIRCUIT_MOST_SECONDS = 5.0
+"""A service that is back is found within this time: while it is open, requests are refused at once."""
 NOT_CONNECTED = ("connect", "connect_timeout")
 """Kinds of failure after which no service can have got the request."""
 
@@ -46,8 +58,55 @@ class UnreachableError(ApiError):
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a request is sent to."""
+
+    version: Version
+    path: str
+    key: bytes | None = None
+    """What its pod is chosen by, where requests that begin alike are kept together."""
+    waits: bool = False
+    """Whether it may wait for a model's first pod, which is tried for however often it wasn't there."""
+
+
+class Watcher(Protocol):
+    """Is told what becomes of a request on its way."""
+
+    def routed(self, how: str) -> None:
+        """By what its pod was chosen."""
+
+    def failed(self, kind: str, *, again: bool) -> None:
+        """A try has failed, and whether there will be another one."""
+
+    def ejected(self) -> None:
+        """A pod has failed so often that it is left out for a while."""
+
+    def over_budget(self) -> None:
+        """It is not sent again, because too many were already."""
+
+
+class _Service:
+    """What this process knows of one inference service."""
+
+    def __init__(self, config: UpstreamConfig) -> None:
+        self.budget = RetryBudget(config.retry_percent, config.retries_per_second)
+        self.breaker = Breakers(_CIRCUIT_FAILURES, _CIRCUIT_SECONDS, _CIRCUIT_MOST_SECONDS)
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A request on its way."""
+
+    target: Target
+    body: bytes
+    headers: Mapping[str, str]
+    watcher: Watcher
+    budget: RetryBudget
+
+
 class Upstream:
-    """The client side. `on_failure(kind, will_retry)` is told of each failed try."""
+    """The client side. It must be made and used inside a running event loop."""
 
     def __init__(self, config: UpstreamConfig) -> None:
         self._config = config
@@ -57,6 +116,13 @@ class Upstream:
         fresh = TCPConnector(limit=0, force_close=True, use_dns_cache=False)
         self._pooled = self._session(pooled, timeout)
         self._fresh = self._session(fresh, timeout)
+        self._ejections = Breakers(config.eject_after_failures, config.eject_seconds, config.eject_most_seconds)
+        self._services: dict[str, _Service] = {}
+        self.pods = Pods(self._ejections.forget_others)
+        """The pods of the models that have requests spread by what they begin with."""
+        self.loads: Counter[str] = Counter()
+        """Requests of this process in flight, by base URL."""
+        self._at: dict[ClientResponse, str] = {}
 
     @staticmethod
     def _session(connector: TCPConnector, timeout: ClientTimeout) -> ClientSession:
@@ -69,44 +135,107 @@ class Upstream:
             skip_auto_headers=("User-Agent", "Accept-Encoding"),
         )
 
-    async def send(
-        self,
-        url: str,
-        body: bytes,
-        headers: Mapping[str, str],
-        on_failure: Callable[[str, bool], None],
-    ) -> ClientResponse:
-        """The service's response, its headers read; the caller must close it.
+    async def send(self, target: Target, body: bytes, headers: Mapping[str, str], watcher: Watcher) -> ClientResponse:
+        """The service's response, its headers read; the caller must `release` it.
 
         Raises ApiError (502 or 503) where no try got that far: UnreachableError where no connection brought an answer.
         """
+        url = target.version.url
+        service = self._services.setdefault(url, _Service(self._config))
+        if not target.waits:
+            if service.breaker.is_open(url):
+                watcher.failed("circuit_open", again=False)
+                raise UnreachableError(sent=False)
+            service.breaker.begin(url)
+        service.budget.requested()
+        try:
+            response = await self._try(_Call(target, body, headers, watcher, service.budget))
+        except UnreachableError:
+            service.breaker.failed(url)
+            raise
+        service.breaker.succeeded(url)
+        return response
+
+    async def _try(self, call: _Call) -> ClientResponse:
+        places = self._places(call)
         session = self._pooled
         sent = False
         for attempt in range(1, self._config.attempts + 1):
-            last = attempt == self._config.attempts
+            base = places[min(attempt, len(places)) - 1]
             try:
-                response = await session.post(url, data=body, headers=headers, allow_redirects=False)
+                response = await self._post(session, base, call)
             except ClientConnectionError as error:
                 kind = kind_of(error)
                 sent = sent or kind not in NOT_CONNECTED
-                on_failure(kind, not last)
-                if last:
+                if not self._again(call, attempt, base, kind):
                     raise UnreachableError(sent=sent) from error
             except ClientResponseError as error:
-                on_failure("not_http", False)
+                call.watcher.failed("not_http", again=False)
                 raise ApiError(
                     502, "The model failed to answer.", kind="upstream_error", code="bad_response"
                 ) from error
             else:
-                if response.status != 503 or last:
+                if response.status != 503:
+                    self._ejections.succeeded(base)
                     return response
                 # "Not now" is also what a replica says on its way out: another one may take the request.
-                response.close()
+                if not self._again(call, attempt, base, "unavailable", answered=True):
+                    return response
+                self.release(response)
                 sent = True
-                on_failure("unavailable", True)
-            await asyncio.sleep(self._config.backoff_seconds * 2 ** (attempt - 1))
+            if places[min(attempt + 1, len(places)) - 1] == base:
+                await asyncio.sleep(self._config.backoff_seconds * 2 ** (attempt - 1))
             session = self._fresh
         raise UnreachableError(sent=sent)
+
+    def _again(self, call: _Call, attempt: int, base: str, kind: str, *, answered: bool = False) -> bool:
+        """Whether there is another try after this one failed; what was answered is a failure only where there is."""
+        if base != call.target.version.url and self._ejections.failed(base):
+            call.watcher.ejected()
+        again = attempt < self._config.attempts
+        if again and not call.budget.take():
+            call.watcher.over_budget()
+            again = False
+        if again or not answered:
+            call.watcher.failed(kind, again=again)
+        return again
+
+    def _places(self, call: _Call) -> Sequence[str]:
+        """Where to send a request, one place a try: pods, and at the last the Service, which any pod may answer."""
+        url, pods_url, key = call.target.version.url, call.target.version.pods_url, call.target.key
+        if pods_url is None:
+            return (url,)
+        pods = [pod for pod in self.pods.of(pods_url) if not self._ejections.is_open(pod)]
+        if not pods:
+            call.watcher.routed("service")
+            return (url,)
+        order, own = ranked(pods, key, self.loads)
+        call.watcher.routed("any" if key is None else "own" if own else "spilled")
+        return (*order[: max(1, self._config.attempts - 1)], url)
+
+    async def _post(self, session: ClientSession, base: str, call: _Call) -> ClientResponse:
+        self._ejections.begin(base)
+        self.loads[base] += 1
+        try:
+            response = await session.post(
+                base + call.target.path, data=call.body, headers=call.headers, allow_redirects=False
+            )
+        except BaseException:
+            self._unload(base)
+            raise
+        self._at[response] = base
+        return response
+
+    def release(self, response: ClientResponse) -> None:
+        """Closes a response; one whose body was read to its end has given its connection back already."""
+        response.close()
+        if (base := self._at.pop(response, None)) is not None:
+            self._unload(base)
+
+    def _unload(self, base: str) -> None:
+        self.loads[base] -= 1
+        if not self.loads[base]:
+            del self.loads[base]
 
     async def discard(self, url: str, body: bytes, headers: Mapping[str, str]) -> int:
         """Sends a request once, reads the answer to its end for nobody, and returns its status."""
@@ -134,6 +263,7 @@ class Upstream:
 
     async def close(self) -> None:
         """Closes every connection."""
+        await self.pods.close()
         await self._pooled.close()
         await self._fresh.close()
 
