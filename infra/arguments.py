@@ -6,8 +6,16 @@ from infra.settings.embeddings import EmbeddingSettings
 from infra.settings.gateway import UsagePlanSettings
 from infra.settings.models import AdapterSettings, ModelSettings
 from infra.settings.storage import SemanticTierSettings
-from llm_serving import AdapterArgs, ModelRouteArgs, MonitoredModelArgs, NodePoolArgs, SemanticTierArgs, UsagePlanArgs
-from llm_serving.inference_service import service_url
+from llm_serving import (
+    AdapterArgs,
+    ModelRouteArgs,
+    ModelVersionArgs,
+    MonitoredModelArgs,
+    NodePoolArgs,
+    SemanticTierArgs,
+    UsagePlanArgs,
+)
+from llm_serving.inference_service import pods_url, service_url
 from llm_serving.versions import service_name
 
 
@@ -52,19 +60,28 @@ def model_route(name: str, model: ModelSettings, namespace: str) -> ModelRouteAr
         route["semantic_cache"] = {"mode": model.semantic_cache.mode, "threshold": model.semantic_cache.threshold}
     if not model.versions:
         route["url"] = service_url(name, namespace)
+        if model.prefix_affinity:
+            route["pods_url"] = pods_url(name, namespace)
         route["revision"] = model.revision
         if model.least_replicas == 0:
             route["hold"] = True
         return route
     route["versions"] = {
-        version: {
-            "url": service_url(service_name(name, version), namespace),
-            "revision": model.cache_partition(version),
-            "weight": own.weight,
-            "shadow": own.shadow,
-        }
-        for version, own in model.versions.items()
+        version: _version_route(service_name(name, version), model, version, namespace) for version in model.versions
     }
+    return route
+
+
+def _version_route(service: str, model: ModelSettings, version: str, namespace: str) -> ModelVersionArgs:
+    own = model.versions[version]
+    route: ModelVersionArgs = {
+        "url": service_url(service, namespace),
+        "revision": model.cache_partition(version),
+        "weight": own.weight,
+        "shadow": own.shadow,
+    }
+    if model.prefix_affinity:
+        route["pods_url"] = pods_url(service, namespace)
     return route
 
 

@@ -199,6 +199,7 @@ class Environment:
             "cpu_millicores": model.cpu_millicores,
             "memory_mib": model.memory_mib,
             "engine": model.engine,
+            "pods_service": model.prefix_affinity,
         }
         if service != name:
             args["service_name"] = service

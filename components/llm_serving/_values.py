@@ -69,6 +69,7 @@ def inference_service(
     pool: str,
     release: str | None = None,
     autoscaling: pulumi.Input[Mapping[str, Any]] | None = None,
+    pods_service: bool = False,
 ) -> dict[str, Any]:
     """Return the values of charts/inference-service: with `replicas`, or with what decides their number.
 
@@ -90,6 +91,7 @@ def inference_service(
             **({"adapters": [{"name": name, "source": at} for name, at in adapters.items()]} if adapters else {}),
         },
         **({"replicas": replicas} if autoscaling is None else {"autoscaling": autoscaling}),
+        **({"podsService": True} if pods_service else {}),
         **_launched(launch),
         "progressDeadlineSeconds": PULL_SECONDS + fetch_seconds + launch.startup_seconds,
         "gpus": spec.gpus,

@@ -111,6 +111,9 @@ class InferenceServiceArgs(TypedDict):
     """Whether the revision is an engine that TensorRT-LLM has built, rather than a checkpoint. Default: false."""
     gpu_architecture: NotRequired[str]
     """Architecture of the pool's GPUs, as in sm90, that an engine's revision must be for."""
+    pods_service: NotRequired[bool]
+    """Whether a headless Service has the addresses of the pods, for the gateway to choose among: what `pods_url` names.
+    Default: false."""
     adapters: NotRequired[Mapping[str, AdapterArgs]]
     """LoRA adapters by the name that requests give, on top of the model; of tgi and vllm only."""
 
@@ -160,6 +163,7 @@ class InferenceService(pulumi.ComponentResource):
             memory_mib=int(args.get("memory_mib", 8192)),
             pool=args["pool"],
             release=self._release(args),
+            pods_service=args.get("pods_service", False),
         )
         association = self._identity(args, [prefix, *adapters.values()])
         chart = kubernetes.helm.v4.Chart(
@@ -269,3 +273,8 @@ def weights_prefix(model: str, revision: str) -> str:
 def service_url(service_name: str, namespace: str) -> str:
     """Return the address of a model's service in the cluster. It is known before the service is there."""
     return f"http://{service_name}.{namespace}.svc.cluster.local:{PORT}"
+
+
+def pods_url(service_name: str, namespace: str) -> str:
+    """Return the address of a model's headless Service, behind which DNS has its pods."""
+    return service_url(f"{service_name}-pods", namespace)

@@ -27,6 +27,8 @@ class ModelVersionArgs(TypedDict):
 
     url: str
     """Base address of its inference service."""
+    pods_url: NotRequired[str]
+    """Base address of a headless Service of its pods, among which requests that begin alike choose the same one."""
     weight: int
     """Percent of the model's requests that it answers, 0 to 100; of a shadow, percent that it gets a copy of."""
     revision: NotRequired[str]
@@ -66,6 +68,8 @@ class ModelRouteArgs(TypedDict):
     """What it answers with: generation for text, embedding for vectors. Default: generation."""
     url: NotRequired[str]
     """Base address of its inference service, where it has no versions."""
+    pods_url: NotRequired[str]
+    """Base address of a headless Service of the pods at `url`: requests that begin alike then go to the same one."""
     timeout_seconds: NotRequired[int]
     """Longest wait for an answer, 1 to 900. Default: 300."""
     hold: NotRequired[bool]
@@ -307,7 +311,12 @@ def _route(model: str, args: ModelRouteArgs) -> dict[str, Any]:
         embeds = {"kind": kind} if kind != KINDS[0] else {}
         held = {"hold": True} if args.get("hold") else {}
         revision = args.get("revision", "")
-        return {**embeds, "url": args.get("url"), "timeout_seconds": timeout, "revision": revision, **held, **common}
+        at = {"url": args.get("url"), **_pods(model, args)}
+        return {**embeds, **at, "timeout_seconds": timeout, "revision": revision, **held, **common}
+    if "pods_url" in args:
+        raise ValueError(
+            f"models.{model}.pods_url: is set, and each of its versions has its own; nearest valid value: none"
+        )
     versions = {
         name: Share(
             _checks.whole(f"models.{model}.versions.{name}.weight", version["weight"], low=0, high=100),
@@ -325,6 +334,7 @@ def _route(model: str, args: ModelRouteArgs) -> dict[str, Any]:
             {
                 "name": name,
                 "url": given[name]["url"],
+                **_pods(f"{model}.versions.{name}", given[name]),
                 "revision": given[name].get("revision", ""),
                 "weight": share.weight,
                 "shadow": share.shadow,
@@ -332,3 +342,15 @@ def _route(model: str, args: ModelRouteArgs) -> dict[str, Any]:
             for name, share in versions.items()
         ],
     }
+
+
+def _pods(name: str, args: ModelRouteArgs | ModelVersionArgs) -> dict[str, str]:
+    url = args.get("pods_url")
+    if url is None:
+        return {}
+    if not url.startswith("http://"):
+        raise ValueError(
+            f"models.{name}.pods_url: {url} does not begin with http://, and the pods behind it are asked by their"
+            f" addresses, for which there is no certificate; nearest valid value: http://{url.rpartition('://')[2]}"
+        )
+    return {"pods_url": url}

@@ -104,6 +104,7 @@ class Settings(Section):
                 yield f"embeddings.{name}.{self._no_pool(service.pool)}"
         yield from self._image_problems()
         yield from self._name_problems()
+        yield from self._pods_name_problems()
         yield from self._cache_problems()
         yield from self._adapter_problems()
 
@@ -158,6 +159,16 @@ class Settings(Section):
                 yield (
                     f"embeddings.{name}: the name is that of models.{of[name] or name} too;"
                     f" nearest valid value: {name}-embedding"
+                )
+
+    def _pods_name_problems(self) -> Iterator[str]:
+        """Check that the Service of a model's pods has a name of its own."""
+        services = {name for model, own in self.models.items() for name in own.services(model)} | set(self.embeddings)
+        for name, model in self.models.items():
+            for taken in services & {f"{service}-pods" for service in model.services(name) if model.prefix_affinity}:
+                yield (
+                    f"models.{name}.prefixAffinity: true, and the Service of its pods, {taken}, would have the name of"
+                    " another service; nearest valid value: false"
                 )
 
     def _adapter_problems(self) -> Iterator[str]:

@@ -143,6 +143,8 @@ class ModelSettings(ServingSettings):
     """GPU pool to run in."""
     timeout_seconds: Annotated[int, Field(ge=1, le=900)] = 300
     """How long the gateway waits for an answer."""
+    prefix_affinity: bool = False
+    """Whether requests that begin alike go to the same pod, which has cached that: docs/routing.md."""
     semantic_cache: SemanticRouteSettings | None = None
     """Whether questions that only mean the same are answered from the cache, too. Default: they are not."""
     versions: dict[str, VersionSettings] = Field(default_factory=dict[str, VersionSettings])

@@ -8,7 +8,7 @@ import pytest
 from llm_serving import _scaling, _values
 from llm_serving.runtimes import tgi
 from llm_serving.runtimes.launch import ServiceSpec
-from tests.charts.rendering import DIGEST, NAMESPACE, ChartError, Objects, lint, render
+from tests.charts.rendering import DIGEST, NAMESPACE, ChartError, Objects, documents, lint, render
 
 pytestmark = pytest.mark.local
 
@@ -51,6 +51,19 @@ def values(gpus: int = 1, **changes: Any) -> dict[str, Any]:
         pool="l4",
     )
     return passed | {"resources": RESOURCES, "startupSeconds": 127, "progressDeadlineSeconds": 1500} | changes
+
+
+def test_the_addresses_of_the_pods_are_asked_of_a_second_service(tmp_path: Path) -> None:
+    objects = documents(tmp_path, CHART, MODEL, values(podsService=True))
+    (service,) = [each for each in objects if each["metadata"]["name"] == f"{MODEL}-pods"]
+    assert service["kind"] == "Service"
+    assert service["spec"] == {
+        "type": "ClusterIP",
+        "clusterIP": "None",
+        "selector": SELECTOR,
+        "ports": [{"name": "http", "port": 8080, "targetPort": "http"}],
+    }
+    assert len(objects) == len(documents(tmp_path, CHART, MODEL, values())) + 1
 
 
 def test_a_version_has_its_own_name_and_its_models_folder(tmp_path: Path) -> None:

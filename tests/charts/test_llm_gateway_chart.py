@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from llm_gateway.config import GatewayConfig, LimitsConfig, ModelRoute, SemanticConfig, SemanticRoute
+from llm_gateway.config import GatewayConfig, LimitsConfig, ModelRoute, SemanticConfig, SemanticRoute, Version
 
 from llm_serving import _values
 from tests.charts.rendering import CHARTS, DIGEST, NAMESPACE, ChartError, Objects, lint, render
@@ -166,6 +166,7 @@ def test_values_know_every_field_of_a_route() -> None:
     schema = json.loads((CHARTS / CHART / "values.schema.json").read_text())
     properties = schema["properties"]["models"]["additionalProperties"]["properties"]
     assert properties.keys() == ModelRoute.model_fields.keys()
+    assert properties["versions"]["items"]["properties"].keys() == Version.model_fields.keys()
 
 
 def test_the_limits_are_ones_that_the_gateway_takes(tmp_path: Path) -> None:

@@ -109,6 +109,11 @@ def test_a_version_has_a_service_of_its_own_and_its_models_weights() -> None:
 SCALED: dict[str, Any] = {"max_replicas": 4, "prometheus_url": "http://prometheus:9090"}
 
 
+def test_the_addresses_of_the_pods_are_there_where_they_are_asked_for() -> None:
+    assert service(pods_service=True).one(CHART, "s").inputs["values"]["podsService"] is True
+    assert "podsService" not in service().one(CHART, "s").inputs["values"]
+
+
 def test_autoscaling_has_the_runtimes_own_metrics() -> None:
     values = service(runtime="vllm", autoscaling=SCALED).inputs(CHART, "s")["values"]
     assert "replicas" not in values

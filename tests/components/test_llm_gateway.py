@@ -116,6 +116,14 @@ def test_chart_values() -> None:
     assert {"g-cache", "g-http"} <= set(chart.depends_on)
 
 
+def test_pods_are_told_apart_where_requests_that_begin_alike_are_kept_together() -> None:
+    tiny = {"url": "http://tiny:8080", "pods_url": "http://tiny-pods:8080"}
+    stable = {"url": "http://big:8080", "pods_url": "http://big-pods:8080", "weight": 100}
+    values = gateway(models={"tiny": tiny, "big": {"versions": {"stable": stable}}}).one(CHART, "g").inputs["values"]
+    assert values["models"]["tiny"]["pods_url"] == "http://tiny-pods:8080"
+    assert values["models"]["big"]["versions"][0]["pods_url"] == "http://big-pods:8080"
+
+
 VERSIONS: dict[str, Any] = {
     "stable": {"url": "http://tiny:8080", "weight": 90, "revision": "1"},
     "canary": {"url": "http://tiny-canary:8080", "weight": 10.0},
@@ -188,6 +196,9 @@ def test_cache_url_is_in_one_secret_and_nowhere_else() -> None:
     assert base64.b64encode(b"rediss").decode()[:6] not in others
 
 
+UNCERTIFIED = "and the pods behind it are asked by their addresses, for which there is no certificate"
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
@@ -224,6 +235,15 @@ def test_cache_url_is_in_one_secret_and_nowhere_else() -> None:
         (
             {"semantic_cache": {"embedder_url": "http://e", "timeout_milliseconds": 1}},
             "semantic_cache.timeout_milliseconds: 1 ms is outside 10 to 10000; nearest valid value: 10",
+        ),
+        (
+            {"models": {"tiny": {"versions": VERSIONS, "pods_url": "http://p"}}},
+            "models.tiny.pods_url: is set, and each of its versions has its own; nearest valid value: none",
+        ),
+        (
+            {"models": {"tiny": {"url": "https://tiny", "pods_url": "https://tiny-pods"}}},
+            f"models.tiny.pods_url: https://tiny-pods does not begin with http://, {UNCERTIFIED};"
+            " nearest valid value: http://tiny-pods",
         ),
         ({"models": {"tiny": {}}}, "models.tiny: set exactly one of url and versions"),
         (

@@ -302,16 +302,25 @@ def test_versions_leave_the_stable_one_as_the_model_was() -> None:
             assert beside.one(each.type, each.name).inputs == each.inputs
 
 
+ENDS = {"url": "", "pods_url": "-pods"}
+
+
 def test_the_gateway_is_told_of_weights_and_services() -> None:
     made = rolled_out(stable={"weight": 90}, canary=CANARY, same={"weight": 0})
     route = made.inputs("kubernetes:helm.sh/v4:Chart", "gateway")["values"]["models"]["smollm2-135m"]
-    service = "http://smollm2-135m{}.llm-serving.svc.cluster.local:8080"
+
+    def version(name: str, suffix: str, revision: str, weight: int) -> dict[str, Any]:
+        urls = {
+            key: f"http://smollm2-135m{suffix}{end}.llm-serving.svc.cluster.local:8080" for key, end in ENDS.items()
+        }
+        return {"name": name, **urls, "revision": revision, "weight": weight, "shadow": False}
+
     assert route == {
         "timeout_seconds": 120,
         "versions": [
-            {"name": "stable", "url": service.format(""), "revision": "1", "weight": 90, "shadow": False},
-            {"name": "canary", "url": service.format("-canary"), "revision": "2", "weight": 10, "shadow": False},
-            {"name": "same", "url": service.format("-same"), "revision": "1+same", "weight": 0, "shadow": False},
+            version("stable", "", "1", 90),
+            version("canary", "-canary", "2", 10),
+            version("same", "-same", "1+same", 0),
         ],
     }
     reads = json.loads(made.inputs("aws:iam/rolePolicy:RolePolicy", "smollm2-135m-canary-weights")["policy"])

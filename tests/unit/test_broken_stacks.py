@@ -291,6 +291,17 @@ def test_a_semantic_cache_that_nothing_could_compute() -> None:
     assert problems(settings) == [f"{wrong}; nearest valid value: all-minilm-l6-v2"]
 
 
+def test_the_service_of_a_models_pods_has_a_name_of_its_own() -> None:
+    settings = changed(f"{MODEL}.prefixAffinity", True)
+    assert loaded(settings).models["smollm2-135m"].prefix_affinity
+    settings["models"]["smollm2-135m-pods"] = {**settings["models"]["smollm2-135m"], "prefixAffinity": False}
+    (problem,) = problems(settings)
+    assert problem == (
+        f"llm-serving:{MODEL}.prefixAffinity: true, and the Service of its pods, smollm2-135m-pods, would have the name"
+        " of another service; nearest valid value: false"
+    )
+
+
 def test_limits_that_nothing_could_count() -> None:
     settings = changed("gateway.keyTokensPerMinute", 1000)
     assert loaded(settings).gateway.key_tokens_per_minute == 1000
