@@ -242,8 +242,10 @@ UNCERTIFIED = "and the pods behind it are asked by their addresses, for which th
         ),
         (
             {"models": {"tiny": {"url": "https://tiny", "pods_url": "https://tiny-pods"}}},
-            f"models.tiny.pods_url: https://tiny-pods does not begin with http://, {UNCERTIFIED};"
-            " nearest valid value: http://tiny-pods",
+            (
+                f"models.tiny.pods_url: https://tiny-pods does not begin with http://, {UNCERTIFIED};"
+                " nearest valid value: http://tiny-pods"
+            ),
         ),
         ({"models": {"tiny": {}}}, "models.tiny: set exactly one of url and versions"),
         (
