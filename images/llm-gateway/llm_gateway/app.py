@@ -16,6 +16,7 @@ from llm_gateway.cache import CacheUnavailableError
 from llm_gateway.config import LimitsConfig, ServerConfig
 from llm_gateway.errors import ApiError
 from llm_gateway.gateway import Gateway
+from llm_gateway.identity import asks_for_token, not_yet
 from llm_gateway.inference import Endpoint
 from llm_gateway.metrics import CONTENT_TYPE
 from llm_gateway.proxy import Backend, CallerGoneError, Exchange
@@ -43,9 +44,12 @@ def application(gateway: Gateway) -> web.Application:
             response.force_close()
         return response
 
-    async def metrics(_: web.Request) -> web.Response:
+    async def metrics(request: web.Request) -> web.StreamResponse:
+        if asks_for_token(request.headers):
+            return await unknown(request)  # it is no part of the API, and came in with no key
         return web.Response(body=gateway.metrics.render(), headers={"Content-Type": CONTENT_TYPE})
 
+    unknown = _framed(gateway, _UNKNOWN_ENDPOINT, _no_such_route)
     app = web.Application()
     for endpoint in Endpoint:
         app.router.add_post(endpoint.value, _framed(gateway, endpoint.value, _infer))
@@ -53,7 +57,7 @@ def application(gateway: Gateway) -> web.Application:
     app.router.add_get("/health/live", live, allow_head=False)
     app.router.add_get("/health/ready", ready, allow_head=False)
     app.router.add_get("/metrics", metrics, allow_head=False)
-    app.router.add_route("*", "/{path:.*}", _framed(gateway, _UNKNOWN_ENDPOINT, _no_such_route))
+    app.router.add_route("*", "/{path:.*}", unknown)
     return app
 
 
@@ -99,6 +103,7 @@ async def _answer(gateway: Gateway, request: web.Request, record: Record, handle
 
 async def _infer(gateway: Gateway, request: web.Request, record: Record) -> web.StreamResponse:
     backend = gateway.backend
+    record.tenant = await _tenant(backend, request)
     body = await _read_body(request, backend.config.server)
     config = backend.config
     parsed = inference.parse(
@@ -106,9 +111,17 @@ async def _infer(gateway: Gateway, request: web.Request, record: Record) -> web.
     )
     record.model = parsed.model
     record.stream = parsed.stream
-    record.tenant = cache_policy.tenant(request.headers)
     limits = await _admit(backend, record)
     return await Exchange(backend, request, parsed, record, _headers(record) | limits, close=gateway.draining).answer()
+
+
+async def _tenant(backend: Backend, request: web.Request) -> str:
+    """Who asks; raises ApiError where a token is asked for and this is none that counts."""
+    if not asks_for_token(request.headers):
+        return cache_policy.tenant(request.headers)
+    if backend.identity is None:
+        raise not_yet()
+    return await backend.identity.tenant(request.headers)
 
 
 async def _admit(backend: Backend, record: Record) -> dict[str, str]:
@@ -127,7 +140,8 @@ async def _admit(backend: Backend, record: Record) -> dict[str, str]:
     return standing.headers(limits)
 
 
-async def _models(gateway: Gateway, _: web.Request, record: Record) -> web.StreamResponse:
+async def _models(gateway: Gateway, request: web.Request, record: Record) -> web.StreamResponse:
+    record.tenant = await _tenant(gateway.backend, request)
     models = [
         {"id": name, "object": "model", "created": gateway.loaded_at, "owned_by": "llm-gateway"}
         for name in sorted(gateway.backend.config.routes)

@@ -198,6 +198,33 @@ class LimitsConfig(_Section):
     """Prompt and completion tokens together, as models report them."""
 
 
+def is_private(url: str) -> bool:
+    """Whether nobody on the way can read or change what goes to `url`: by TLS, or because it is this machine."""
+    parts = urlsplit(url)
+    return bool(parts.hostname) and (parts.scheme == "https" or parts.hostname in ("127.0.0.1", "::1", "localhost"))
+
+
+def _private(value: str) -> str:
+    if not is_private(value) or urlsplit(value).query or urlsplit(value).fragment:
+        raise ValueError("must be https://HOST[:PORT][/PATH]")
+    return value
+
+
+class JwtConfig(_Section):
+    """Whose tokens count, where API Gateway asks for tokens."""
+
+    issuer: Annotated[str, AfterValidator(_private)]
+    """As the claim `iss` has it, to the letter. Its document is at `/.well-known/openid-configuration` below it."""
+    audience: tuple[Annotated[str, StringConstraints(min_length=1)], ...] = Field(min_length=1)
+    """One of them is in the claim `aud`; in `client_id` where a token has no `aud`."""
+    tenant_claim: Annotated[str, StringConstraints(min_length=1)] = "sub"
+    """Claim by which callers are told apart: in the cache, in limits, in the log."""
+    required_scopes: tuple[str, ...] = ()
+    """Scopes that a token must have, all of them."""
+    leeway_seconds: float = Field(default=30, ge=0, le=300)
+    """How far the issuer's clock may be from this one."""
+
+
 class UpstreamConfig(_Section):
     """How the inference services are called."""
 
@@ -240,6 +267,7 @@ class GatewayConfig(_Section):
     models: dict[ModelName, ModelRoute] = Field(min_length=1)
     cache: CacheConfig = CacheConfig()
     limits: LimitsConfig = LimitsConfig()
+    jwt: JwtConfig | None = None
     upstream: UpstreamConfig = UpstreamConfig()
     server: ServerConfig = ServerConfig()
 

@@ -5,15 +5,17 @@ import time
 from collections.abc import Sequence
 
 from llm_gateway.cache import CacheStore
-from llm_gateway.config import GatewayConfig, ServerConfig
+from llm_gateway.config import GatewayConfig, JwtConfig, ServerConfig
 from llm_gateway.errors import ApiError
+from llm_gateway.identity import Identity
+from llm_gateway.issuer_keys import IssuerKeys
 from llm_gateway.metrics import Metrics
 from llm_gateway.proxy import Backend
 from llm_gateway.semantic_cache import SemanticCache
 from llm_gateway.shadow import Shadows
 from llm_gateway.upstream import Upstream
 
-_Closed = SemanticCache | CacheStore | Upstream | None
+_Closed = SemanticCache | CacheStore | Identity | Upstream | None
 
 
 class Gateway:
@@ -29,6 +31,7 @@ class Gateway:
         self._in_flight = 0
         self._last_busy = time.monotonic()
         self._cache_tasks: list[asyncio.Task[None]] = []
+        self._issuer_task: asyncio.Task[None] | None = None
         self._retired: set[asyncio.Task[None]] = set()
 
     @property
@@ -67,12 +70,15 @@ class Gateway:
         keep_upstream = old is not None and old.config.upstream == config.upstream
         cache, semantic = (old.cache, old.semantic) if old and keep_cache else self._new_cache(config)
         upstream = old.upstream if old and keep_upstream else Upstream(config.upstream)
-        self._backend = Backend(config, upstream, cache, semantic, self._shadows, self.metrics)
+        keep_identity = old is not None and old.config.jwt == config.jwt
+        identity = old.identity if old and keep_identity else self._new_identity(config.jwt)
+        self._backend = Backend(config, upstream, cache, semantic, self._shadows, self.metrics, identity)
         self.metrics.expect(config.routes)
         self.loaded_at = int(time.time())
         if old is not None:
             longest = max(route.timeout_seconds for route in old.config.models.values())
-            closing = [None if keep_cache else old.semantic, None if keep_cache else old.cache]
+            closing: list[_Closed] = [None if keep_cache else old.semantic, None if keep_cache else old.cache]
+            closing.append(None if keep_identity else old.identity)
             self._retire([*closing, None if keep_upstream else old.upstream], longest)
 
     def request_began(self) -> None:
@@ -97,9 +103,11 @@ class Gateway:
             task.cancel()
         await asyncio.gather(*self._retired, return_exceptions=True)
         self._stop_cache_tasks()
+        self._stop_identity()
         await self._shadows.close()
         if self._backend is not None:
-            await _close([self._backend.semantic, self._backend.cache, self._backend.upstream])
+            backend = self._backend
+            await _close([backend.semantic, backend.cache, backend.identity, backend.upstream])
 
     def _new_cache(self, config: GatewayConfig) -> tuple[CacheStore | None, SemanticCache | None]:
         self._stop_cache_tasks()
@@ -113,6 +121,19 @@ class Gateway:
         semantic = SemanticCache(config.cache, config.cache.semantic, cache, self.metrics)
         self._cache_tasks.append(start(semantic.run()))
         return cache, semantic
+
+    def _new_identity(self, config: JwtConfig | None) -> Identity | None:
+        self._stop_identity()
+        if config is None:
+            return None
+        keys = IssuerKeys(config.issuer)
+        self._issuer_task = asyncio.get_running_loop().create_task(keys.run())
+        return Identity(config, keys)
+
+    def _stop_identity(self) -> None:
+        if self._issuer_task is not None:
+            self._issuer_task.cancel()
+            self._issuer_task = None
 
     def _stop_cache_tasks(self) -> None:
         while self._cache_tasks:

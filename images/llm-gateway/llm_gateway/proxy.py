@@ -14,6 +14,7 @@ from llm_gateway.attempts import Attempts
 from llm_gateway.cache import CacheStore, CacheUnavailableError
 from llm_gateway.config import GatewayConfig, ModelRoute
 from llm_gateway.errors import ApiError, from_upstream
+from llm_gateway.identity import Identity
 from llm_gateway.inference import Inference
 from llm_gateway.json_fields import parse_object
 from llm_gateway.metrics import Metrics
@@ -47,6 +48,7 @@ class Backend:
     semantic: SemanticCache | None
     shadows: Shadows
     metrics: Metrics
+    identity: Identity | None = None
 
 
 class Exchange:
