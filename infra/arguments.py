@@ -4,10 +4,12 @@ from infra.settings import Settings
 from infra.settings.cluster import GpuPoolSettings, SystemPoolSettings
 from infra.settings.embeddings import EmbeddingSettings
 from infra.settings.gateway import UsagePlanSettings
+from infra.settings.identity import JwtSettings
 from infra.settings.models import AdapterSettings, ModelSettings
 from infra.settings.storage import SemanticTierSettings
 from llm_serving import (
     AdapterArgs,
+    JwtArgs,
     ModelRouteArgs,
     ModelVersionArgs,
     MonitoredModelArgs,
@@ -111,6 +113,16 @@ def watched_model(name: str, service: str, version: ModelSettings) -> MonitoredM
     if service != name:
         watched["version_of"] = name
     return watched
+
+
+def jwt(settings: JwtSettings) -> JwtArgs:
+    """Return what the gateway is told of the issuer of tokens."""
+    return {
+        "issuer": settings.issuer,
+        "audience": settings.audience,
+        "tenant_claim": settings.tenant_claim,
+        "required_scopes": settings.required_scopes,
+    }
 
 
 def usage_plan(plan: UsagePlanSettings) -> UsagePlanArgs:

@@ -338,6 +338,8 @@ class Environment:
         }
         if settings.cache.semantic and settings.cache.enabled:
             args["semantic_cache"] = arguments.semantic_tier(settings.cache.semantic, KUBERNETES_NAMESPACE)
+        if settings.api_gateway.jwt:
+            args["jwt"] = arguments.jwt(settings.api_gateway.jwt)
         # Requests move to a version when it is ready. What gets none is not waited for: a way back that waits for the
         # version that is broken would be none.
         return LlmGateway("gateway", args, self._in_cluster_options(*self._weighted))
@@ -356,6 +358,8 @@ class Environment:
         }
         if api.timeout_seconds is not None:
             args["timeout_seconds"] = api.timeout_seconds
+        if api.jwt is not None:
+            args["authentication"] = "TOKEN"
         if api.url is not None:
             args["url"] = api.url
         return ApiGateway("api", args, self._on_aws)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from llm_serving.image_repositories import ImageRepositories, ImageRepositoriesArgs
     from llm_serving.inference_service import AdapterArgs, InferenceService, InferenceServiceArgs, ScalingArgs
     from llm_serving.llm_gateway import (
+        JwtArgs,
         LlmGateway,
         LlmGatewayArgs,
         ModelRouteArgs,
@@ -48,6 +49,7 @@ __all__ = [
     "ImageRepositoriesArgs",
     "InferenceService",
     "InferenceServiceArgs",
+    "JwtArgs",
     "LlmGateway",
     "LlmGatewayArgs",
     "Logging",
@@ -99,6 +101,7 @@ _HOMES = {
     "ModelBucket": "model_bucket",
     "ModelBucketArgs": "model_bucket",
     "ModelRouteArgs": "llm_gateway",
+    "JwtArgs": "llm_gateway",
     "ModelVersionArgs": "llm_gateway",
     "MonitoredEmbeddingArgs": "monitoring",
     "SemanticRouteArgs": "llm_gateway",

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from llm_serving import _checks
 
@@ -10,6 +11,7 @@ STREAM_SECONDS = 900
 BUFFERED_SECONDS = 29
 """Longest integration timeout of a buffered response where no raised quota has been granted."""
 TRANSFER_MODES = ("STREAM", "BUFFERED")
+AUTHENTICATIONS = ("KEY", "TOKEN")
 
 
 def check_timeout(mode: str, seconds: float | None) -> int:
@@ -21,8 +23,17 @@ def check_timeout(mode: str, seconds: float | None) -> int:
     return _checks.whole("timeout_seconds", seconds, low=1, high=longest, unit=f"s with {mode} responses")
 
 
-def check_usage_plans(field: str, plans: Mapping[str, Mapping[str, Any]]) -> None:
-    """Check that there is a key and that each is in one plan only; raises ValueError otherwise."""
+def check_usage_plans(field: str, plans: Mapping[str, Mapping[str, Any]], *, tokens: bool = False) -> None:
+    """Check that there is a key and that each is in one plan only; raises ValueError otherwise.
+
+    Where callers show `tokens` there are no keys, and so no plans.
+    """
+    if tokens:
+        if plans:
+            raise ValueError(
+                f"{field}: {', '.join(plans)} would be for API keys, and callers show tokens; nearest valid value: none"
+            )
+        return
     owner: dict[str, str] = {}
     for plan, plan_args in plans.items():
         for key in plan_args["keys"]:
@@ -33,3 +44,15 @@ def check_usage_plans(field: str, plans: Mapping[str, Mapping[str, Any]]) -> Non
             owner[key] = plan
     if not owner:
         raise ValueError(f"{field}: has no API key, so nobody could call the API; nearest valid value: one key")
+
+
+def check_issuer(field: str, issuer: str) -> None:
+    """Check that an issuer of OpenID Connect is one by its address; raises ValueError otherwise."""
+    parts = urlsplit(issuer)
+    if parts.scheme == "https" and parts.hostname and not parts.query and not parts.fragment:
+        return
+    nearest = f"https://{parts.netloc or parts.path.partition('/')[0]}{parts.path if parts.netloc else ''}"
+    raise ValueError(
+        f"{field}: {issuer} is not https://HOST[/PATH], as an issuer of OpenID Connect is;"
+        f" nearest valid value: {nearest}"
+    )

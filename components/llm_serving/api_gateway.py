@@ -9,7 +9,7 @@ import pulumi
 import pulumi_aws as aws
 
 from llm_serving import _checks, _iam
-from llm_serving._api_limits import check_timeout, check_usage_plans
+from llm_serving._api_limits import AUTHENTICATIONS, check_timeout, check_usage_plans
 from llm_serving._keys import encryption_key
 
 SECURITY_POLICY = "SecurityPolicy_TLS13_1_2_2021_06"
@@ -29,6 +29,9 @@ ACCESS_LOG_FIELDS = {
     "time": "$context.requestTime",
 }
 """What a line of the access log holds: neither prompt nor answer nor key."""
+
+TOKEN_MARK = {"integration.request.header.x-llm-authentication": "'TOKEN'"}
+"""Tells the LLM gateway that a request must have a token; it takes the place of what a caller may have sent."""
 
 
 class UsagePlanArgs(TypedDict):
@@ -51,8 +54,11 @@ class ApiGatewayArgs(TypedDict):
     """ARN of the network load balancer that the requests go to."""
     load_balancer_dns_name: pulumi.Input[str]
     """Host name of that load balancer."""
-    usage_plans: Mapping[str, UsagePlanArgs]
+    usage_plans: NotRequired[Mapping[str, UsagePlanArgs]]
     """Usage plans by name, with their API keys. A key name may be in one plan only."""
+    authentication: NotRequired[str]
+    """What callers show: `KEY`, of a usage plan, which API Gateway checks; or `TOKEN`, which the LLM gateway checks
+    where it has `jwt`, and there are no usage plans then. Default: KEY."""
     stage_name: NotRequired[str]
     """Name of the stage, the first part of the path of the public URL. Default: llm."""
     response_transfer_mode: NotRequired[str]
@@ -74,6 +80,8 @@ class ApiGatewayArgs(TypedDict):
 class ApiGateway(pulumi.ComponentResource):
     """A REST API whose every path needs an API key and leads, through a VPC link, to one network load balancer.
 
+    With `authentication` TOKEN no path needs a key, and the LLM gateway asks each request for a token.
+
     Raises ValueError at construction for a timeout that the transfer mode does not allow or a key in two plans.
     """
 
@@ -90,7 +98,8 @@ class ApiGateway(pulumi.ComponentResource):
         super().__init__("llm-serving:index:ApiGateway", name, {}, opts)
         self._name = name
         self._stage_name = args.get("stage_name", "llm")
-        check_usage_plans("usage_plans", args["usage_plans"])
+        self._tokens = _checks.one_of("authentication", args.get("authentication", "KEY"), AUTHENTICATIONS) == "TOKEN"
+        check_usage_plans("usage_plans", args.get("usage_plans", {}), tokens=self._tokens)
         mode = args.get("response_transfer_mode", "STREAM")
         timeout = check_timeout(mode, args.get("timeout_seconds"))
 
@@ -152,7 +161,7 @@ class ApiGateway(pulumi.ComponentResource):
                 resource_id=resource_id,
                 http_method="ANY",
                 authorization="NONE",
-                api_key_required=True,
+                api_key_required=not self._tokens,
                 request_parameters={"method.request.path.proxy": True} if path else None,
                 opts=self._child(),
             )
@@ -167,9 +176,7 @@ class ApiGateway(pulumi.ComponentResource):
                     connection_type="VPC_LINK",
                     connection_id=link.id,
                     uri=pulumi.Output.concat("http://", args["load_balancer_dns_name"], "/", path),
-                    request_parameters=(
-                        {"integration.request.path.proxy": "method.request.path.proxy"} if path else None
-                    ),
+                    request_parameters=self._mapped(path) or None,
                     passthrough_behavior="WHEN_NO_MATCH",
                     timeout_milliseconds=timeout * 1000,
                     response_transfer_mode=mode,
@@ -177,6 +184,11 @@ class ApiGateway(pulumi.ComponentResource):
                 )
             )
         return integrations
+
+    def _mapped(self, path: str) -> dict[str, str]:
+        """Return what of a request is sent on as something else."""
+        mapped = {"integration.request.path.proxy": "method.request.path.proxy"} if path else {}
+        return mapped | (TOKEN_MARK if self._tokens else {})
 
     def _stage(
         self, args: ApiGatewayArgs, integrations: list[pulumi.CustomResource], mode: str, timeout: int
@@ -197,9 +209,10 @@ class ApiGateway(pulumi.ComponentResource):
         )
         account = [self._account_role()] if args.get("manage_account_role", True) else []
         # A deployment is a snapshot: a new one is needed whenever what it holds changes, and only then.
-        content = pulumi.Output.json_dumps(
-            {"host": args["load_balancer_dns_name"], "mode": mode, "timeout": timeout, "routes": 1}, sort_keys=True
-        )
+        held = {"host": args["load_balancer_dns_name"], "mode": mode, "timeout": timeout, "routes": 1}
+        if self._tokens:
+            held["authentication"] = "TOKEN"
+        content = pulumi.Output.json_dumps(held, sort_keys=True)
         deployment = aws.apigateway.Deployment(
             f"{self._name}-deployment",
             rest_api=self._api.id,
@@ -254,7 +267,7 @@ class ApiGateway(pulumi.ComponentResource):
 
     def _keys(self, args: ApiGatewayArgs, stage: aws.apigateway.Stage) -> dict[str, aws.apigateway.ApiKey]:
         keys: dict[str, aws.apigateway.ApiKey] = {}
-        for plan_name, plan_args in args["usage_plans"].items():
+        for plan_name, plan_args in args.get("usage_plans", {}).items():
             per_day = plan_args.get("requests_per_day")
             plan = aws.apigateway.UsagePlan(
                 f"{self._name}-{plan_name}",

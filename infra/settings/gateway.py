@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from infra.section import Section, named, problem_of
+from infra.settings.identity import JwtSettings
 from llm_serving._api_limits import check_timeout, check_usage_plans
 
 
@@ -44,8 +45,10 @@ class UsagePlanSettings(Section):
 class ApiGatewaySettings(Section):
     """The public API."""
 
-    usage_plans: dict[str, UsagePlanSettings]
-    """Usage plans by name."""
+    usage_plans: dict[str, UsagePlanSettings] = Field(default_factory=dict[str, UsagePlanSettings])
+    """Usage plans by name, with their API keys. None with `jwt`."""
+    jwt: JwtSettings | None = None
+    """Tokens that callers show in place of API keys. Default: they show keys."""
     response_transfer_mode: Literal["STREAM", "BUFFERED"] = "STREAM"
     """`STREAM` sends tokens on as they come."""
     timeout_seconds: int | None = None
@@ -63,6 +66,7 @@ class ApiGatewaySettings(Section):
         """Check the plans, and the timeout against the transfer mode."""
         yield from named("usagePlans", self.usage_plans)
         plans: Any = {name: {"keys": plan.keys} for name, plan in self.usage_plans.items()}
-        yield from problem_of(check_usage_plans, "usagePlans", plans)
+        tokens = self.jwt is not None
+        yield from problem_of(lambda: check_usage_plans("usagePlans", plans, tokens=tokens))
         for problem in problem_of(check_timeout, self.response_transfer_mode, self.timeout_seconds):
             yield problem.replace("timeout_seconds", "timeoutSeconds")

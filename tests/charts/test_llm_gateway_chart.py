@@ -6,7 +6,15 @@ from typing import Any
 
 import pytest
 import yaml
-from llm_gateway.config import GatewayConfig, LimitsConfig, ModelRoute, SemanticConfig, SemanticRoute, Version
+from llm_gateway.config import (
+    GatewayConfig,
+    JwtConfig,
+    LimitsConfig,
+    ModelRoute,
+    SemanticConfig,
+    SemanticRoute,
+    Version,
+)
 
 from llm_serving import _values
 from tests.charts.rendering import CHARTS, DIGEST, NAMESPACE, ChartError, Objects, lint, render
@@ -160,6 +168,16 @@ def test_the_semantic_cache_is_one_that_the_gateway_takes(tmp_path: Path) -> Non
     given["cache"]["semantic"] = {"max_entries": 500}
     with pytest.raises(ChartError, match="embedder_url"):
         render(tmp_path, CHART, CHART, given)
+
+
+def test_whose_tokens_count_is_what_the_gateway_takes(tmp_path: Path) -> None:
+    given = {"issuer": "https://login.example/pool", "audience": ["llm"], "required_scopes": ["chat"]}
+    made = render(tmp_path, CHART, CHART, values(jwt=given))
+    config = GatewayConfig.model_validate(yaml.safe_load(made["ConfigMap"]["data"]["gateway.yaml"]))
+    assert config.jwt == JwtConfig.model_validate(given)
+    assert {"ports": [{"protocol": "TCP", "port": 443}]} in egress(made)  # to read its keys
+    with pytest.raises(ChartError, match="audience"):
+        render(tmp_path, CHART, CHART, values(jwt={"issuer": "https://login.example"}))
 
 
 def test_values_know_every_field_of_a_route() -> None:

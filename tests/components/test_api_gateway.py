@@ -87,6 +87,18 @@ def test_every_path_needs_a_key_and_leads_to_the_load_balancer() -> None:
     assert (root["uri"], root["resourceId"]) == ("http://nlb.example/", "root")
 
 
+def test_where_callers_show_tokens_no_key_is_needed_and_the_gateway_is_told() -> None:
+    made = api(usage_plans={}, authentication="TOKEN")
+    mark = {"integration.request.header.x-llm-authentication": "'TOKEN'"}
+    for name in ("a-root", "a-proxy"):
+        assert made.inputs(METHOD, name)["apiKeyRequired"] is False
+        assert made.inputs(INTEGRATION, name)["requestParameters"].items() >= mark.items()
+    assert made.inputs(INTEGRATION, "a-root")["requestParameters"] == mark
+    assert not {"aws:apigateway/apiKey:ApiKey", "aws:apigateway/usagePlan:UsagePlan"} & made.types().keys()
+    keys = api().inputs("aws:apigateway/deployment:Deployment", "a-deployment")["triggers"]
+    assert made.inputs("aws:apigateway/deployment:Deployment", "a-deployment")["triggers"] != keys
+
+
 def test_deployment_follows_what_it_holds_and_nothing_else() -> None:
     def trigger(**args: Any) -> str:
         return api(**args).inputs("aws:apigateway/deployment:Deployment", "a-deployment")["triggers"]["content"]

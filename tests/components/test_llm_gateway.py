@@ -124,6 +124,13 @@ def test_pods_are_told_apart_where_requests_that_begin_alike_are_kept_together()
     assert values["models"]["big"]["versions"][0]["pods_url"] == "http://big-pods:8080"
 
 
+def test_whose_tokens_count() -> None:
+    given = {"issuer": "https://login.example", "audience": ["llm"]}
+    values = gateway(jwt=given).one(CHART, "g").inputs["values"]
+    assert values["jwt"] == {**given, "tenant_claim": "sub", "required_scopes": []}
+    assert "jwt" not in gateway().one(CHART, "g").inputs["values"]
+
+
 VERSIONS: dict[str, Any] = {
     "stable": {"url": "http://tiny:8080", "weight": 90, "revision": "1"},
     "canary": {"url": "http://tiny-canary:8080", "weight": 10.0},
@@ -196,6 +203,7 @@ def test_cache_url_is_in_one_secret_and_nowhere_else() -> None:
     assert base64.b64encode(b"rediss").decode()[:6] not in others
 
 
+NO_ISSUER = "is not https://HOST[/PATH], as an issuer of OpenID Connect is"
 UNCERTIFIED = "and the pods behind it are asked by their addresses, for which there is no certificate"
 
 
@@ -246,6 +254,14 @@ UNCERTIFIED = "and the pods behind it are asked by their addresses, for which th
                 f"models.tiny.pods_url: https://tiny-pods does not begin with http://, {UNCERTIFIED};"
                 " nearest valid value: http://tiny-pods"
             ),
+        ),
+        (
+            {"jwt": {"issuer": "http://login.example/a", "audience": ["llm"]}},
+            f"jwt.issuer: http://login.example/a {NO_ISSUER}; nearest valid value: https://login.example/a",
+        ),
+        (
+            {"jwt": {"issuer": "https://login.example", "audience": []}},
+            "jwt.audience: is empty, so no token would count; nearest valid value: one client's id",
         ),
         ({"models": {"tiny": {}}}, "models.tiny: set exactly one of url and versions"),
         (

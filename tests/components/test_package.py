@@ -57,7 +57,7 @@ def test_required_inputs_are_few() -> None:
         token.rpartition(":")[2]: each.get("requiredInputs", []) for token, each in schema()["resources"].items()
     }
     assert required == {
-        "ApiGateway": ["loadBalancerArn", "loadBalancerDnsName", "usagePlans"],
+        "ApiGateway": ["loadBalancerArn", "loadBalancerDnsName"],
         "Autoscaling": [],
         "EmbeddingService": ["image", "model", "namespace"],
         "GpuAgents": ["dcgmExporterImage"],

@@ -23,6 +23,10 @@ NO_PROMPT = {"$context.requestId", "$context.identity.apiKeyId", "$context.ident
 """Variables of API Gateway that hold neither a body nor a key."""
 
 
+MARK = "integration.request.header.x-llm-authentication"
+"""What the gateway knows by that a request must have a token."""
+
+
 def all_blocked(thing: Thing) -> Iterator[str]:
     yield from (f"{name} is off" for name in BLOCKS if thing.get(name) is not True)
 
@@ -123,6 +127,14 @@ def logs_nothing_private(thing: Thing) -> Iterator[str]:
     yield from (f"logs {variable}" for variable in sorted(used - NO_PROMPT))
     if not used:
         yield "has no access log"
+
+
+def needs_key_or_token(thing: Thing) -> Iterator[str]:
+    if thing.get("apiKeyRequired") is True:
+        return
+    integrations = thing.beside("aws:apigateway/integration:Integration", resourceId=thing.get("resourceId"))
+    if not integrations or any(each.fields("requestParameters").get(MARK) != "'TOKEN'" for each in integrations):
+        yield "anybody may call it"
 
 
 def has_firewall(thing: Thing) -> Iterator[str]:
@@ -303,7 +315,8 @@ RULES: Mapping[str, Sequence[Rule]] = {
              equals("securityPolicy", "SecurityPolicy_TLS13_1_2_2021_06")),
     ),
     "aws:apigateway/method:Method": (
-        Rule("own A1", "Every call needs a key", "`ApiGateway._proxy`", equals("apiKeyRequired", True)),
+        Rule("own A1", "Every call needs a key, or a token that the gateway checks", "`ApiGateway._proxy`",
+             needs_key_or_token),
     ),
     "aws:apigateway/integration:Integration": (
         Rule("own N7", "Requests stay in AWS's network", "`ApiGateway._proxy`", equals("connectionType", "VPC_LINK")),

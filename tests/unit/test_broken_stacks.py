@@ -291,6 +291,22 @@ def test_a_semantic_cache_that_nothing_could_compute() -> None:
     assert problems(settings) == [f"{wrong}; nearest valid value: all-minilm-l6-v2"]
 
 
+def test_callers_show_keys_or_tokens() -> None:
+    jwt = {"issuer": "https://login.example", "audience": ["llm"]}
+    settings = changed("apiGateway.jwt", jwt)
+    (problem,) = problems(settings)
+    both = "standard would be for API keys, and callers show tokens"
+    assert problem == f"llm-serving:apiGateway.usagePlans: {both}; nearest valid value: none"
+    settings["apiGateway"]["usagePlans"] = {}
+    assert loaded(settings).api_gateway.jwt is not None
+    settings["apiGateway"]["jwt"] = {**jwt, "issuer": "login.example"}
+    (problem,) = problems(settings)
+    assert problem == (
+        "llm-serving:apiGateway.jwt.issuer: login.example is not https://HOST[/PATH], as an issuer of OpenID Connect"
+        " is; nearest valid value: https://login.example"
+    )
+
+
 def test_the_service_of_a_models_pods_has_a_name_of_its_own() -> None:
     settings = changed(f"{MODEL}.prefixAffinity", True)
     assert loaded(settings).models["smollm2-135m"].prefix_affinity

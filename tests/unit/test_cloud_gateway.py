@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from llm_serving.api_gateway import TOKEN_MARK
 from tests.cloud_harness import Cloud, network
 
 PIECES = 5
@@ -170,6 +171,7 @@ def build(cloud: Cloud) -> Front:
         requestParameters={
             "integration.request.path.proxy": "method.request.path.proxy",
             "integration.request.header.x-caller": "context.identity.apiKeyId",
+            **TOKEN_MARK,
         },
     )  # fmt: skip
     gateway.create_deployment(restApiId=api, stageName="v1")
@@ -179,6 +181,13 @@ def build(cloud: Cloud) -> Front:
     )
     gateway.create_usage_plan_key(usagePlanId=plan["id"], keyId=key["id"], keyType="API_KEY")
     return Front(cloud, f"{cloud.url}/restapis/{api}/v1/_user_request_", key["value"], group)
+
+
+@pytest.mark.parametrize("name", ["x-llm-authentication", "X-LLM-Authentication"])
+def test_a_header_that_the_api_sets_takes_the_place_of_the_callers(front: Front, name: str) -> None:
+    answer = httpx.get(f"{front.url}/v1/models", headers={"x-api-key": front.key, name: "none"}, timeout=10)
+    backend = next(found for found in front.backends if str(found.port) == answer.text)
+    assert backend.seen[-1][2]["x-llm-authentication"] == "TOKEN"
 
 
 def test_a_request_reaches_a_target_as_it_was_sent(front: Front) -> None:

@@ -35,7 +35,13 @@ GATEWAY = (
         "llm_gateway_upstream_retries_total",
         labels=("model", "version", "kind"),
     ),
-    *counters("llm_gateway_version_failovers_total", labels=("model", "version")),
+    *counters(
+        "llm_gateway_version_failovers_total",
+        "llm_gateway_upstream_retries_refused_total",
+        "llm_gateway_pod_ejections_total",
+        labels=("model", "version"),
+    ),
+    *counters("llm_gateway_pod_choices_total", labels=("model", "version", "result")),
     *counters("llm_gateway_shadow_requests_total", labels=("model", "version", "result")),
     *counters("llm_gateway_config_reloads_total", labels=("result",)),
 )

@@ -18,13 +18,16 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- add $longest 10 -}}
 {{- end -}}
 
-{{/* The ports, as a JSON list, of models and the embedder whose address isn't that of a Service in the cluster. */}}
+{{/* The ports, as a JSON list, of models, embedder and issuer whose address isn't that of a Service in the cluster. */}}
 {{- define "llm-gateway.outsidePorts" -}}
 {{- $ports := list -}}
 {{- $embedder := .Values.cache.semantic | default dict -}}
 {{- $services := ternary (list (dict "url" $embedder.embedder_url)) list (not (empty $embedder)) -}}
 {{- range .Values.models -}}
 {{- $services = concat $services (.versions | default (list .)) -}}
+{{- end -}}
+{{- with .Values.jwt.issuer -}}
+{{- $services = append $services (dict "url" .) -}}
 {{- end -}}
 {{- range $services -}}
 {{- $url := urlParse .url -}}
