@@ -1,6 +1,7 @@
 """Failures of a model service before it answers: what is tried again, and how a request ends that nobody can answer."""
 
 import asyncio
+import gc
 import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -203,3 +204,31 @@ async def test_a_service_that_hangs_is_504_at_the_deadline() -> None:
         errors = client.metric("llm_gateway_upstream_errors_total", model="m", kind="timeout")
     assert (status, errors, model.calls) == (504, 1, 1)
     assert orjson.loads(body)["error"]["message"] == "The model did not answer within 0.1 seconds."
+
+
+async def test_connections_are_asked_whether_their_other_side_is_there() -> None:
+    async with serving(FakeModel()) as model, gateway_for(config_for(model)) as client:
+        assert (await client.post(CHAT, QUESTION))[0] == 200
+        opened = [each for each in _sockets() if _peer(each) == int(model.url.rpartition(":")[2])]
+        assert opened
+        for each in opened:
+            assert each.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+            probed_for_s = sum(
+                each.getsockopt(socket.IPPROTO_TCP, option) * times
+                for option, times in ((socket.TCP_KEEPIDLE, 1), (socket.TCP_KEEPINTVL, 3))
+            )
+            assert probed_for_s == 10
+            assert each.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 10_000
+
+
+def _sockets() -> list[socket.socket]:
+    """This process's own sockets that the gateway has made."""
+    return [each for each in gc.get_objects() if isinstance(each, socket.socket) and each.family == socket.AF_INET]
+
+
+def _peer(each: socket.socket) -> int:
+    """The port on the other side; 0 where there is none."""
+    try:
+        return each.getpeername()[1]
+    except OSError:
+        return 0

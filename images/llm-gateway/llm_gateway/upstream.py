@@ -7,10 +7,11 @@ a service that answers nobody is asked by one request in a while, and retries ha
 """
 
 import asyncio
+import socket
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 from aiohttp import (
     ClientConnectionError,
@@ -40,6 +41,14 @@ _CIRCUIT_FAILURES = 5
 _CIRCUIT_SECONDS = 1.0
 _CIRCUIT_MOST_SECONDS = 5.0
 """A service that is back is found within this time: while it is open, requests are refused at once."""
+_PROBES = {
+    socket.TCP_KEEPIDLE: 4,
+    socket.TCP_KEEPINTVL: 2,
+    socket.TCP_KEEPCNT: 3,
+    socket.TCP_USER_TIMEOUT: 10_000,
+}
+"""When a connection on which nothing comes is asked whether its other side is there (s), how often, and for how long
+what was sent may stay without acknowledgement (ms). The other side's kernel answers, however long its program takes."""
 NOT_CONNECTED = ("connect", "connect_timeout")
 """Kinds of failure after which no service can have got the request."""
 
@@ -111,9 +120,11 @@ class Upstream:
     def __init__(self, config: UpstreamConfig) -> None:
         self._config = config
         timeout = ClientTimeout(total=None, sock_connect=config.connect_timeout_seconds)
-        pooled = TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE_SECONDS, ttl_dns_cache=_DNS_SECONDS)
+        pooled = TCPConnector(
+            limit=0, keepalive_timeout=_KEEPALIVE_SECONDS, ttl_dns_cache=_DNS_SECONDS, socket_factory=_socket
+        )
         # A second try must not get another idle connection to the pod that just went away.
-        fresh = TCPConnector(limit=0, force_close=True, use_dns_cache=False)
+        fresh = TCPConnector(limit=0, force_close=True, use_dns_cache=False, socket_factory=_socket)
         self._pooled = self._session(pooled, timeout)
         self._fresh = self._session(fresh, timeout)
         self._ejections = Breakers(config.eject_after_failures, config.eject_seconds, config.eject_most_seconds)
@@ -272,6 +283,18 @@ class Upstream:
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+
+def _socket(address: Any) -> socket.socket:
+    """A socket that fails once its other side is gone without a word, as with a node that loses its power.
+
+    Until then nothing would tell a pod that is gone from one that takes its time for an answer.
+    """
+    made = socket.socket(*address[:3])
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in _PROBES.items():
+        made.setsockopt(socket.IPPROTO_TCP, option, value)
+    return made
 
 
 def kind_of(error: ClientConnectionError) -> str:
