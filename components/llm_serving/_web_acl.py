@@ -122,7 +122,11 @@ class WebAcl:
     ) -> aws.wafv2.WebAclLoggingConfiguration:
         # WAF writes only into groups whose names begin so.
         group = aws.cloudwatch.LogGroup(
-            f"aws-waf-logs-{self._name}", retention_in_days=retention_days, kms_key_id=key.arn, opts=self._child()
+            f"{self._name}-firewall",
+            name=pulumi.Output.concat("aws-waf-logs-", acl.name),
+            retention_in_days=retention_days,
+            kms_key_id=key.arn,
+            opts=self._child(),
         )
         self.log_group = group.name
         lookup = pulumi.InvokeOptions(parent=self._parent)

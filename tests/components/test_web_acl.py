@@ -134,13 +134,15 @@ def test_the_log_holds_neither_keys_nor_prompts() -> None:
 def test_the_log_is_encrypted_and_has_what_was_stopped_or_counted() -> None:
     made = api(firewall={}, log_retention_days=30)
     key = f"{ARN}:key/a-logs"
-    assert made.inputs(GROUP, "aws-waf-logs-a") == {"retentionInDays": 30, "kmsKeyId": key}
+    assert made.inputs(GROUP, "a-firewall") == {
+        "name": "aws-waf-logs-a-acl", "retentionInDays": 30, "kmsKeyId": key,
+    }  # fmt: skip
     log = made.inputs(LOGGING, "a-acl")
-    assert log["logDestinationConfigs"] == [f"{ARN}:loggroup/aws-waf-logs-a"]
+    assert log["logDestinationConfigs"] == [f"{ARN}:loggroup/a-firewall"]
     kept = log["loggingFilter"]
     assert kept["defaultBehavior"] == "DROP"
     assert [each["actionCondition"]["action"] for each in kept["filters"][0]["conditions"]] == ["BLOCK", "COUNT"]
-    assert made.outputs["a"]["firewallLogGroup"] == "aws-waf-logs-a"
+    assert made.outputs["a"]["firewallLogGroup"] == "aws-waf-logs-a-acl"
 
 
 def test_only_this_accounts_delivery_writes_into_the_log() -> None:
@@ -148,12 +150,12 @@ def test_only_this_accounts_delivery_writes_into_the_log() -> None:
     policy = made.inputs(POLICY, "a-acl")
     (statement,) = json.loads(policy["policyDocument"])["Statement"]
     assert statement["Principal"] == {"Service": "delivery.logs.amazonaws.com"}
-    assert statement["Resource"] == f"{ARN}:loggroup/aws-waf-logs-a:log-stream:*"
+    assert statement["Resource"] == f"{ARN}:loggroup/a-firewall:log-stream:*"
     assert statement["Condition"] == {
         "ArnLike": {"aws:SourceArn": "arn:aws:logs:us-east-1:123456789012:*"},
         "StringEquals": {"aws:SourceAccount": "123456789012"},
     }
-    assert policy["policyName"] == "aws-waf-logs-a"
+    assert policy["policyName"] == "aws-waf-logs-a-acl"
 
 
 def test_it_is_logged_before_it_stands_before_the_stage() -> None:

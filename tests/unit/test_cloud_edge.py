@@ -77,7 +77,7 @@ def test_a_web_acl_says_where_it_logs_to(cloud: Cloud, waf: Any) -> None:
     acl = web_acl(waf, "logs")
     group = log_group(cloud, "aws-waf-logs-api")
     assert refusal(waf.get_logging_configuration, ResourceArn=acl["ARN"]) == "WAFNonexistentItemException"
-    wanted = {
+    wanted: dict[str, Any] = {
         "ResourceArn": acl["ARN"],
         "LogDestinationConfigs": [group],
         "RedactedFields": [{"SingleHeader": {"Name": "x-api-key"}}, {"QueryString": {}}],

@@ -60,7 +60,7 @@ def test_a_domain_name_reaches_the_component() -> None:
 def test_a_certificate_is_of_the_stacks_region() -> None:
     assert problems(with_domain(certificateArn=CERTIFICATE.replace("us-east-1", "eu-west-1"))) == [
         (
-            "llm-serving:apiGateway.domain.certificateArn: the certificate is in eu-west-1, and a Regional API takes one"
-            " of its own region; nearest valid value: arn:aws:acm:us-east-1:111111111111:certificate/ID"
+            "llm-serving:apiGateway.domain.certificateArn: the certificate is in eu-west-1, and a Regional API takes"
+            " one of its own region; nearest valid value: arn:aws:acm:us-east-1:111111111111:certificate/ID"
         )
     ]
