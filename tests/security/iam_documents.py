@@ -130,7 +130,8 @@ DEPLOY = (
     Implied(("apigateway:SetWebACL",), (_STAGES,), "A web ACL is put before a stage as its caller.",
             {"StringEquals": {"aws:RequestedRegion": REGION}}),
     Implied(("wafv2:CreateWebACL", "wafv2:UpdateWebACL"),
-            (f"arn:aws:wafv2:{REGION}:{ACCOUNT}:regional/managedruleset/*/*",), "A web ACL takes in AWS's rule groups."),
+            (f"arn:aws:wafv2:{REGION}:{ACCOUNT}:regional/managedruleset/*/*",),
+            "A web ACL takes AWS's rule groups in."),
     Implied(("wafv2:CreateIPSet", "wafv2:DeleteIPSet", "wafv2:GetIPSet", "wafv2:UpdateIPSet", "wafv2:UpdateWebACL"), (),
             "`callerCidrs`, which prod does not set, and what changes in place.", like="wafv2:CreateWebACL"),
     *(
