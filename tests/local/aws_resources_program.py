@@ -436,25 +436,30 @@ plan = aws.apigateway.UsagePlan(
 )
 aws.apigateway.UsagePlanKey("api", key_id=api_key.id, key_type="API_KEY", usage_plan_id=plan.id, opts=made())
 aws.apigateway.Account("api", cloudwatch_role_arn=log_role.arn, opts=made())
-seen = {"cloudwatch_metrics_enabled": True, "metric_name": "api", "sampled_requests_enabled": False}
+
+
+def seen(name: str) -> aws.wafv2.WebAclVisibilityConfigArgsDict:
+    return {"cloudwatch_metrics_enabled": True, "metric_name": name, "sampled_requests_enabled": False}
+
+
 callers = aws.wafv2.IpSet("api", scope="REGIONAL", ip_address_version="IPV4", addresses=["203.0.113.0/24"], opts=made())
 firewall = aws.wafv2.WebAcl(
     "api",
     scope="REGIONAL",
     default_action={"allow": {}},
-    visibility_config=seen,
+    visibility_config=seen("api"),
     data_protection_config={"data_protections": [{"action": "SUBSTITUTION", "field": {"field_type": "BODY"}}]},
     rules=[
         {
             "name": "rate", "priority": 1, "action": {"block": {}},
-            "visibility_config": {**seen, "metric_name": "rate"},
+            "visibility_config": seen("rate"),
             "statement": {
                 "rate_based_statement": {"limit": 2000, "aggregate_key_type": "IP", "evaluation_window_sec": 300}
             },
         },
         {
             "name": "known", "priority": 2, "override_action": {"none": {}},
-            "visibility_config": {**seen, "metric_name": "known"},
+            "visibility_config": seen("known"),
             "statement": {"managed_rule_group_statement": {
                 "vendor_name": "AWS", "name": "AWSManagedRulesCommonRuleSet",
                 "rule_action_overrides": [{"name": "SizeRestrictions_BODY", "action_to_use": {"count": {}}}],
@@ -462,7 +467,7 @@ firewall = aws.wafv2.WebAcl(
         },
         {
             "name": "callers", "priority": 3, "action": {"count": {}},
-            "visibility_config": {**seen, "metric_name": "callers"},
+            "visibility_config": seen("callers"),
             "statement": {"not_statement": {"statement": {"ip_set_reference_statement": {"arn": callers.arn}}}},
         },
     ],
@@ -470,14 +475,14 @@ firewall = aws.wafv2.WebAcl(
 )  # fmt: skip
 aws.wafv2.WebAclAssociation("api", resource_arn=stage.arn, web_acl_arn=firewall.arn, opts=made())
 blocked = aws.cloudwatch.LogGroup("blocked", name=firewall.name.apply(lambda name: f"aws-waf-logs-{name}"), opts=made())
-delivery = {
+writes: dict[str, Any] = {
     "Effect": "Allow", "Principal": {"Service": "delivery.logs.amazonaws.com"}, "Action": "logs:PutLogEvents",
 }  # fmt: skip
 aws.cloudwatch.LogResourcePolicy(
     "blocked",
     policy_name=blocked.name,
     policy_document=blocked.arn.apply(
-        lambda arn: json.dumps({"Version": "2012-10-17", "Statement": [{**delivery, "Resource": f"{arn}:*"}]})
+        lambda arn: json.dumps({"Version": "2012-10-17", "Statement": [{**writes, "Resource": f"{arn}:*"}]})
     ),
     opts=made(),
 )

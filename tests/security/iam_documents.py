@@ -61,10 +61,7 @@ _CLUSTERS_OWN = f"arn:aws:eks:{REGION}:{ACCOUNT}:*/llm-serving-{STACK}/*"
 """AWS names the node group, add-on, access entry or Pod Identity association where the emulator names its cluster
 (Service Authorization Reference, list_amazonelastickubernetesservice.html)."""
 
-_FIREWALL = f"arn:aws:wafv2:{REGION}:{ACCOUNT}:regional/*/api-*"
 _STAGES = f"arn:aws:apigateway:{REGION}::/restapis/*/stages/*"
-_BY_STAGE = ("wafv2:AssociateWebACL", "wafv2:DisassociateWebACL", "wafv2:GetWebACLForResource")
-"""AWS checks the stage where the emulator names nothing (Service Authorization Reference, list_awswafv2.html)."""
 
 _UNSCOPED = ("ec2:Describe", "elasticloadbalancing:Describe")
 """How the names of actions begin for which AWS knows no resource: a policy that names one doesn't allow them."""
@@ -129,6 +126,8 @@ DEPLOY = (
     Implied(("ec2:CreateTags", "ec2:DeleteTags"), (f"arn:aws:ec2:{REGION}:{ACCOUNT}:*/*",), _TAGS),
     Implied(("apigateway:SetWebACL",), (_STAGES,), "A web ACL is put before a stage as its caller.",
             {"StringEquals": {"aws:RequestedRegion": REGION}}),
+    Implied(("wafv2:AssociateWebACL", "wafv2:DisassociateWebACL", "wafv2:GetWebACLForResource"), (_STAGES,),
+            "The emulator names the web ACL only, or every API."),
     Implied(("wafv2:CreateWebACL", "wafv2:UpdateWebACL"),
             (f"arn:aws:wafv2:{REGION}:{ACCOUNT}:regional/managedruleset/*/*",),
             "A web ACL takes AWS's rule groups in."),
@@ -168,7 +167,7 @@ def parts(calls: Iterable[Call]) -> dict[str, dict[str, Any]]:
     documents = ("deploy", "deploy-network", "deploy-edge")
     called: dict[str, list[Call]] = {name: [] for name in documents}
     for action, resource in calls:
-        called[_document(action, resource)] += [(action, each) for each in _of_firewall(action, resource)]
+        called[_document(action, resource)].append((action, resource))
     return {
         name: policy(called[name], [each for each in DEPLOY if _document(each.actions[0]) == name])
         for name in documents
@@ -180,13 +179,6 @@ def _document(action: str, resource: str = "") -> str:
     if service in EDGE or action in _EDGE_ACTIONS or ":/domainnames" in resource:
         return "deploy-edge"
     return "deploy-network" if service in NETWORK else "deploy"
-
-
-def _of_firewall(action: str, resource: str) -> tuple[str, ...]:
-    """Return what a call was for; the emulator names no web ACL where a call does so by another field than `ARN`."""
-    if not action.startswith("wafv2:") or resource != "*":
-        return (resource,)
-    return (_FIREWALL, _STAGES) if action in _BY_STAGE else (_FIREWALL,)
 
 
 def generalised(arn: str, *, account: str, region: str, stack: str, domain: str = "", zone: str = "") -> str:

@@ -1,5 +1,6 @@
 """What stands before an API in the emulated cloud: web ACLs with their logs, and domain names, as AWS answers them."""
 
+import json
 from collections.abc import Generator
 from typing import Any
 
@@ -161,3 +162,20 @@ def test_a_domain_name_changes_only_what_aws_lets_change(cloud: Cloud) -> None:
     change = [{"op": "replace", "path": "/domainName", "value": "other.example.com"}]
     refused = refusal(apis.update_domain_name, domainName="fixed.example.com", patchOperations=change)
     assert refused == "BadRequestException"
+
+
+def test_who_may_change_one_web_acl_may_change_no_other(cloud: Cloud, waf: Any) -> None:
+    mine, other = web_acl(waf, "mine"), web_acl(waf, "others")
+    group = log_group(cloud, "aws-waf-logs-mine")
+    iam = cloud.client("iam")
+    iam.create_user(UserName="owner")
+    allowed = {"Effect": "Allow", "Action": "wafv2:*", "Resource": f"arn:aws:wafv2:{REGION}:*:regional/*/mine/*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
+    iam.put_user_policy(UserName="owner", PolicyName="only", PolicyDocument=policy)
+    key = iam.create_access_key(UserName="owner")["AccessKey"]
+    owner = cloud.client("wafv2", key["AccessKeyId"], key["SecretAccessKey"])
+    owner.list_tags_for_resource(ResourceARN=mine["ARN"])
+    owner.put_logging_configuration(LoggingConfiguration={"ResourceArn": mine["ARN"], "LogDestinationConfigs": [group]})
+    asked = {"ResourceArn": other["ARN"], "LogDestinationConfigs": [group]}
+    assert refusal(owner.put_logging_configuration, LoggingConfiguration=asked) == "AccessDeniedException"
+    assert refusal(owner.list_tags_for_resource, ResourceARN=other["ARN"]) == "AccessDeniedException"

@@ -34,3 +34,4 @@ def install() -> None:
     emulator.add("servicequotas", servicequotas.TARGET, servicequotas.answer)
     emulator.install("ssm", before=ssm.before)
     emulator.install("wafv2", before=wafv2.before, after=wafv2.after)
+    wafv2.name_resources()

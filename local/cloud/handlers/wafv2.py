@@ -1,5 +1,6 @@
 """AWS WAF: where a web ACL logs to, what it protects of its data, and stages that are there to stand before."""
 
+import json
 import re
 from typing import Any
 
@@ -7,12 +8,36 @@ from local.cloud import emulator, stores
 from local.cloud.emulator import Call, Response, refusal, reply
 
 KIND = "waf_logging"
+ARNS = ("WebACLArn", "ResourceArn", "ResourceARN")
+"""Fields that name what a call is for, the one first that is a web ACL's for certain."""
 STAGE = re.compile(r"arn:aws:apigateway:[^:]+::/restapis/([^/]+)/stages/([^/]+)")
 LOG_GROUP = re.compile(r"arn:aws:logs:[^:]+:\d+:log-group:([^:]+)")
 PREFIX = "aws-waf-logs-"
 """How the name of a log group begins that WAF writes to."""
 SETTINGS = ("DataProtectionConfig", "AssociationConfig", "CustomResponseBodies", "TokenDomains")
 """What CreateWebACL and UpdateWebACL may carry and MiniStack drops."""
+
+
+def name_resources() -> None:
+    """Has IAM asked about the web ACL or stage that a call names; MiniStack knows them by one field of several."""
+    actions: Any = emulator.core("iam_actions")
+    otherwise = actions.extract_resource_arn
+
+    def extract(service: str, method: str, path: str, headers: Any, body: bytes, *rest: Any) -> str:
+        found: str = otherwise(service, method, path, headers, body, *rest)
+        return named(body) or found if service == "wafv2" and found == "*" else found
+
+    actions.extract_resource_arn = extract
+
+
+def named(body: bytes) -> str:
+    """The ARN in a call's body that IAM is asked about, empty where there is none."""
+    try:
+        asked: dict[str, Any] = json.loads(body)
+    except ValueError:
+        return ""
+    asked = {**asked, **asked.get("LoggingConfiguration", {})}
+    return str(next((asked[field] for field in ARNS if asked.get(field)), ""))
 
 
 def before(call: Call) -> Response | None:
