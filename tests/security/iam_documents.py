@@ -61,6 +61,7 @@ _CLUSTERS_OWN = f"arn:aws:eks:{REGION}:{ACCOUNT}:*/llm-serving-{STACK}/*"
 """AWS names the node group, add-on, access entry or Pod Identity association where the emulator names its cluster
 (Service Authorization Reference, list_amazonelastickubernetesservice.html)."""
 
+_DOMAIN = f"arn:aws:apigateway:{REGION}::/domainnames/{DOMAIN}"
 _STAGES = f"arn:aws:apigateway:{REGION}::/restapis/*/stages/*"
 
 _UNSCOPED = ("ec2:Describe", "elasticloadbalancing:Describe")
@@ -124,6 +125,7 @@ DEPLOY = (
             (f"arn:aws:ec2:{REGION}:{ACCOUNT}:*/*",), "A node group's disk or metadata options change."),
     Implied(("apigateway:PUT", "apigateway:DELETE"), (f"arn:aws:apigateway:{REGION}::/tags/*",), _TAGS),
     Implied(("ec2:CreateTags", "ec2:DeleteTags"), (f"arn:aws:ec2:{REGION}:{ACCOUNT}:*/*",), _TAGS),
+    Implied(("apigateway:PATCH",), (_DOMAIN, f"{_DOMAIN}/*"), "A domain name gets another certificate or stage."),
     Implied(("apigateway:SetWebACL",), (_STAGES,), "A web ACL is put before a stage as its caller.",
             {"StringEquals": {"aws:RequestedRegion": REGION}}),
     Implied(("wafv2:AssociateWebACL", "wafv2:DisassociateWebACL", "wafv2:GetWebACLForResource"), (_STAGES,),
@@ -169,7 +171,7 @@ def parts(calls: Iterable[Call]) -> dict[str, dict[str, Any]]:
     for action, resource in calls:
         called[_document(action, resource)].append((action, resource))
     return {
-        name: policy(called[name], [each for each in DEPLOY if _document(each.actions[0]) == name])
+        name: policy(called[name], [each for each in DEPLOY if _document(each.actions[0], *each.resources[:1]) == name])
         for name in documents
     }
 
