@@ -3,12 +3,14 @@
 from infra.settings import Settings
 from infra.settings.cluster import GpuPoolSettings, SystemPoolSettings
 from infra.settings.embeddings import EmbeddingSettings
-from infra.settings.gateway import UsagePlanSettings
+from infra.settings.gateway import DomainSettings, FirewallSettings, UsagePlanSettings
 from infra.settings.identity import JwtSettings
 from infra.settings.models import AdapterSettings, ModelSettings
 from infra.settings.storage import SemanticTierSettings
 from llm_serving import (
     AdapterArgs,
+    DomainArgs,
+    FirewallArgs,
     JwtArgs,
     ModelRouteArgs,
     ModelVersionArgs,
@@ -134,4 +136,24 @@ def usage_plan(plan: UsagePlanSettings) -> UsagePlanArgs:
     }
     if plan.requests_per_day is not None:
         args["requests_per_day"] = plan.requests_per_day
+    return args
+
+
+def firewall(settings: FirewallSettings) -> FirewallArgs:
+    """Return the arguments of a firewall."""
+    args: FirewallArgs = {"block": settings.mode == "block"}
+    if settings.requests_per_five_minutes is not None:
+        args["requests_per_five_minutes"] = settings.requests_per_five_minutes
+    if settings.count_rules:
+        args["count_rules"] = settings.count_rules
+    if settings.caller_cidrs:
+        args["caller_cidrs"] = settings.caller_cidrs
+    return args
+
+
+def domain(settings: DomainSettings) -> DomainArgs:
+    """Return the arguments of a domain name."""
+    args: DomainArgs = {"name": settings.name, "certificate_arn": settings.certificate_arn}
+    if settings.hosted_zone_id is not None:
+        args["hosted_zone_id"] = settings.hosted_zone_id
     return args

@@ -362,6 +362,10 @@ class Environment:
             args["authentication"] = "TOKEN"
         if api.url is not None:
             args["url"] = api.url
+        if api.firewall.enabled:
+            args["firewall"] = arguments.firewall(api.firewall)
+        if api.domain is not None:
+            args["domain"] = arguments.domain(api.domain)
         return ApiGateway("api", args, self._on_aws)
 
     def _create_logging(self) -> Logging:
@@ -375,6 +379,8 @@ class Environment:
             "require_tls": self._settings.model_bucket.require_tls,
             "protect": self._settings.protect,
         }
+        if self._settings.api_gateway.firewall.enabled:
+            args["firewall_log_group"] = self._api.firewall_log_group
         if logging.addon_version is not None:
             args["addon_version"] = logging.addon_version
         if logging.open_search_domain_arn is not None:

@@ -64,7 +64,8 @@ def _lines(detail: ErrorDetails, model: type[BaseModel]) -> Iterator[str]:
         yield f"{path}: {value!r} is not one of {', '.join(allowed)}; nearest valid value: {near}"
     elif kind in _LIMITS:
         name, text = _LIMITS[kind]
-        yield f"{path}: {value} {text} {context[name]:g}; nearest valid value: {context[name]:g}"
+        limit = _number(context[name])
+        yield f"{path}: {value} {text} {limit}; nearest valid value: {limit}"
     elif kind == "string_pattern_mismatch":
         example = _example(model, detail["loc"])
         yield f"{path}: {value!r} does not match {context['pattern']}, as in {example}"
@@ -74,6 +75,11 @@ def _lines(detail: ErrorDetails, model: type[BaseModel]) -> Iterator[str]:
         yield f"{path}: {value!r} is not {_TYPES[kind]}"
     else:
         yield f"{path}: {value!r}: {detail['msg']}"
+
+
+def _number(value: float) -> str:
+    """Return a number as a stack file takes it: a whole one with all its digits."""
+    return str(int(value)) if value == int(value) else f"{value:g}"
 
 
 def _keys(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:

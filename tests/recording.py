@@ -20,6 +20,10 @@ SECRET = "4dabf18193072939515e22adb298388d"
 
 COMPUTED: dict[str, dict[str, Any]] = {
     "aws:apigateway/apiKey:ApiKey": {"value": "key-value"},
+    "aws:apigateway/domainName:DomainName": {
+        "regionalDomainName": f"d-1.execute-api.{REGION}.amazonaws.com",
+        "regionalZoneId": "Z1",
+    },
     "aws:apigateway/restApi:RestApi": {"rootResourceId": "root"},
     "aws:apigateway/stage:Stage": {"invokeUrl": "https://api.example/llm"},
     "aws:ec2/launchTemplate:LaunchTemplate": {"latestVersion": 3},

@@ -8,7 +8,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from llm_serving.api_gateway import ApiGateway, ApiGatewayArgs, UsagePlanArgs
+    from llm_serving.api_gateway import ApiGateway, ApiGatewayArgs, DomainArgs, FirewallArgs, UsagePlanArgs
     from llm_serving.autoscaling import Autoscaling, AutoscalingArgs
     from llm_serving.cluster import AccessEntryArgs, GpuCluster, GpuClusterArgs, NodePoolArgs
     from llm_serving.embedding_service import EmbeddingService, EmbeddingServiceArgs
@@ -38,9 +38,11 @@ __all__ = [
     "ApiGatewayArgs",
     "Autoscaling",
     "AutoscalingArgs",
+    "DomainArgs",
     "EmbeddingService",
     "EmbeddingServiceArgs",
     "ExistingNetworkArgs",
+    "FirewallArgs",
     "GpuAgents",
     "GpuAgentsArgs",
     "GpuCluster",
@@ -83,9 +85,11 @@ _HOMES = {
     "ApiGatewayArgs": "api_gateway",
     "Autoscaling": "autoscaling",
     "AutoscalingArgs": "autoscaling",
+    "DomainArgs": "api_gateway",
     "EmbeddingService": "embedding_service",
     "EmbeddingServiceArgs": "embedding_service",
     "ExistingNetworkArgs": "network",
+    "FirewallArgs": "api_gateway",
     "GpuAgents": "gpu_agents",
     "GpuAgentsArgs": "gpu_agents",
     "GpuCluster": "cluster",

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 def whole(field: str, value: float, *, low: int, high: int, unit: str = "") -> int:
     """Return `value` as an int within `low` to `high`, both included; raises ValueError otherwise."""
     number = int(value)
-    text = f"{value:g}" + (f" {unit}" if unit else "")
+    text = f"{number if number == value else value}" + (f" {unit}" if unit else "")
     if number != value:
         raise ValueError(f"{field}: {text} is not a whole number; nearest valid value: {_clamp(number, low, high)}")
     if not low <= number <= high:

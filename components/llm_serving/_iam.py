@@ -190,3 +190,20 @@ def publish(topic_arn: str, key_arn: str) -> str:
             "Condition": {"StringLike": {"kms:ViaService": "sns.*.amazonaws.com"}},
         },
     )
+
+
+def log_delivery(log_group_arn: str, partition: str, region: str, account: str) -> str:
+    """Return the resource policy by which AWS's log delivery writes into one log group, for this account only."""
+    return document(
+        {
+            "Sid": "DeliverToOneGroup",
+            "Effect": "Allow",
+            "Principal": {"Service": "delivery.logs.amazonaws.com"},
+            "Action": ["logs:CreateLogStream", "logs:PutLogEvents"],
+            "Resource": f"{log_group_arn}:log-stream:*",
+            "Condition": {
+                "ArnLike": {"aws:SourceArn": f"arn:{partition}:logs:{region}:{account}:*"},
+                "StringEquals": {"aws:SourceAccount": account},
+            },
+        }
+    )

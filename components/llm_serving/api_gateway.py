@@ -10,7 +10,13 @@ import pulumi_aws as aws
 
 from llm_serving import _checks, _iam
 from llm_serving._api_limits import AUTHENTICATIONS, check_timeout, check_usage_plans
+from llm_serving._domain import Domain, DomainArgs
+from llm_serving._domain import check as check_domain
 from llm_serving._keys import encryption_key
+from llm_serving._web_acl import FirewallArgs, WebAcl
+from llm_serving._web_acl import check as check_firewall
+
+__all__ = ["ApiGateway", "ApiGatewayArgs", "DomainArgs", "FirewallArgs", "UsagePlanArgs"]
 
 SECURITY_POLICY = "SecurityPolicy_TLS13_1_2_2021_06"
 """TLS 1.2 or 1.3. A Regional API that names none takes TLS 1.0 (API Gateway, default security policies)."""
@@ -74,7 +80,11 @@ class ApiGatewayArgs(TypedDict):
     manage_account_role: NotRequired[bool]
     """Whether to set the role by which API Gateway writes logs, one per account and region. Default: true."""
     url: NotRequired[str]
-    """Public address where it is not the stage's own, as with a domain name; may hold {api} and {stage}."""
+    """Public address where it is not the stage's own, as behind a proxy; may hold {api} and {stage}."""
+    firewall: NotRequired[FirewallArgs]
+    """A web ACL before the stage, as its arguments say. Default: none."""
+    domain: NotRequired[DomainArgs]
+    """A domain name of one's own, which is then the only address of the API. Default: none. Excludes `url`."""
 
 
 class ApiGateway(pulumi.ComponentResource):
@@ -82,7 +92,8 @@ class ApiGateway(pulumi.ComponentResource):
 
     With `authentication` TOKEN no path needs a key, and the LLM gateway asks each request for a token.
 
-    Raises ValueError at construction for a timeout that the transfer mode does not allow or a key in two plans.
+    Raises ValueError at construction for a timeout that the transfer mode does not allow, a key in two plans, a
+    firewall that would block what a plan allows, or a domain name or certificate that can't be one.
     """
 
     url: pulumi.Output[str]
@@ -93,6 +104,10 @@ class ApiGateway(pulumi.ComponentResource):
     """API key values by name. Secret."""
     access_log_group: pulumi.Output[str]
     """Name of the log group with one line for each request."""
+    firewall_log_group: pulumi.Output[str]
+    """Name of the log group of what the firewall blocked or counted; empty without one."""
+    domain_target: pulumi.Output[str]
+    """Host name that the domain name is to be an alias of; empty without one."""
 
     def __init__(self, name: str, args: ApiGatewayArgs, opts: pulumi.ResourceOptions | None = None):
         super().__init__("llm-serving:index:ApiGateway", name, {}, opts)
@@ -102,6 +117,12 @@ class ApiGateway(pulumi.ComponentResource):
         check_usage_plans("usage_plans", args.get("usage_plans", {}), tokens=self._tokens)
         mode = args.get("response_transfer_mode", "STREAM")
         timeout = check_timeout(mode, args.get("timeout_seconds"))
+        firewall, domain = args.get("firewall"), args.get("domain")
+        limit = check_firewall(firewall, args.get("usage_plans", {})) if firewall is not None else 0
+        if domain is not None:
+            check_domain(domain)
+            if "url" in args:
+                raise ValueError("url: the address is that of domain; nearest valid value: none")
 
         self._api = aws.apigateway.RestApi(
             f"{name}-api",
@@ -111,14 +132,23 @@ class ApiGateway(pulumi.ComponentResource):
             security_policy=SECURITY_POLICY,
             # STRICT also refuses callers whose TLS server name isn't the API's own, such as a CDN's.
             endpoint_access_mode="BASIC",
+            disable_execute_api_endpoint=True if domain is not None else None,
             opts=self._child(),
         )
         self.rest_api_id = self._api.id
         integrations = self._proxy(args, mode, timeout)
         stage = self._stage(args, integrations, mode, timeout)
         keys = self._keys(args, stage)
+        self.firewall_log_group = self.domain_target = pulumi.Output.from_input("")
+        if firewall is not None:
+            self.firewall_log_group = WebAcl(
+                name, firewall, limit=limit, stage=stage, key=self._log_key, retention_days=self._retention, parent=self
+            ).log_group
         template = args.get("url")
-        if template is None:
+        if domain is not None:
+            own = Domain(name, domain, stage=stage, parent=self)
+            self.url, self.domain_target = own.url, own.target
+        elif template is None:
             self.url = stage.invoke_url
         else:
             self.url = pulumi.Output.all(self._api.id, stage.stage_name).apply(
@@ -131,6 +161,8 @@ class ApiGateway(pulumi.ComponentResource):
                 "restApiId": self.rest_api_id,
                 "apiKeys": self.api_keys,
                 "accessLogGroup": self.access_log_group,
+                "firewallLogGroup": self.firewall_log_group,
+                "domainTarget": self.domain_target,
             }
         )
 
@@ -195,6 +227,7 @@ class ApiGateway(pulumi.ComponentResource):
     ) -> aws.apigateway.Stage:
         key = encryption_key(f"{self._name}-logs", f"Access log of {self._name}", parent=self, log_groups=True)
         retention = _checks.retention_days("log_retention_days", args.get("log_retention_days", 90))
+        self._log_key, self._retention = key, retention
         logs = aws.cloudwatch.LogGroup(
             f"{self._name}-access", retention_in_days=retention, kms_key_id=key.arn, opts=self._child()
         )
@@ -212,6 +245,9 @@ class ApiGateway(pulumi.ComponentResource):
         held = {"host": args["load_balancer_dns_name"], "mode": mode, "timeout": timeout, "routes": 1}
         if self._tokens:
             held["authentication"] = "TOKEN"
+        if "domain" in args:
+            # The API's own address is closed by a deployment only.
+            held["endpoint"] = "domain"
         content = pulumi.Output.json_dumps(held, sort_keys=True)
         deployment = aws.apigateway.Deployment(
             f"{self._name}-deployment",

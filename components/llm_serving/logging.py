@@ -25,6 +25,8 @@ class LoggingArgs(TypedDict):
     """EKS cluster whose logs these are. It needs nodes and the add-on eks-pod-identity-agent."""
     api_access_log_group: NotRequired[pulumi.Input[str]]
     """Name of API Gateway's access log group, as `ApiGateway` has it. Default: its requests aren't counted."""
+    firewall_log_group: NotRequired[pulumi.Input[str]]
+    """Name of the log group of the API's firewall, as `ApiGateway` has it. Default: no query for it is kept."""
     control_plane_logs: NotRequired[bool]
     """Whether the cluster's audit log is in CloudWatch, as `GpuCluster` has it, to be counted. Default: true."""
     log_retention_days: NotRequired[int]
@@ -90,6 +92,8 @@ class Logging(pulumi.ComponentResource):
             names[Log.CONTROL_PLANE] = pulumi.Output.concat("/aws/eks/", self._cluster, "/cluster")
         if "api_access_log_group" in args:
             names[Log.API_ACCESS] = pulumi.Output.from_input(args["api_access_log_group"])
+        if "firewall_log_group" in args:
+            names[Log.FIREWALL] = pulumi.Output.from_input(args["firewall_log_group"])
         self.metric_namespace = pulumi.Output.concat("LlmServing/", self._cluster)
         self._count(names, args.get("alarm_topic_arns", []))
         self._save_queries(names)

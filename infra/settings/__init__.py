@@ -26,7 +26,7 @@ from infra.settings.models import ModelSettings
 from infra.settings.monitoring import MonitoringSettings
 from infra.settings.network import AwsSettings, NetworkSettings
 from infra.settings.storage import CacheSettings, ModelBucketSettings
-from llm_serving import _checks, _cidr
+from llm_serving import _checks, _cidr, _edge_rules
 from llm_serving.runtimes import RUNTIMES, embedder
 from llm_serving.versions import name_problems
 
@@ -107,6 +107,9 @@ class Settings(Section):
         yield from self._pods_name_problems()
         yield from self._cache_problems()
         yield from self._adapter_problems()
+        if self.api_gateway.domain is not None:
+            field, arn = "apiGateway.domain.certificateArn", self.api_gateway.domain.certificate_arn
+            yield from problem_of(_edge_rules.check_certificate, field, arn, self.aws.region)
 
     def _pool_problems(self, model: ModelSettings) -> Iterator[str]:
         if model.pool not in self.cluster.gpu_pools:

@@ -5,8 +5,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from infra.section import Section, named, problem_of
+from infra.section import Section, checked, named, problem_of
 from infra.settings.identity import JwtSettings
+from llm_serving import _edge_rules
 from llm_serving._api_limits import check_timeout, check_usage_plans
 
 
@@ -42,6 +43,38 @@ class UsagePlanSettings(Section):
         yield from named("keys", self.keys)
 
 
+class FirewallSettings(Section):
+    """The web ACL before the public API: docs/firewall.md."""
+
+    enabled: bool = True
+    """Whether there is one, at a price for each rule and request."""
+    mode: Literal["block", "count"] = "block"
+    """`count` lets everything through and counts what `block` would stop."""
+    requests_per_five_minutes: (
+        Annotated[int, Field(ge=_edge_rules.FEWEST_REQUESTS, le=_edge_rules.MOST_REQUESTS)] | None
+    ) = None
+    """Requests that one address may make in 300 s. Default: twice what a key of the fastest usage plan may."""
+    count_rules: Annotated[list[str], checked(_edge_rules.check_counted, "countRules")] = Field(
+        default_factory=list[str]
+    )
+    """Names of rules of AWS's groups that only count, besides those that look into the body. Default: none."""
+    caller_cidrs: Annotated[list[str], checked(_edge_rules.check_callers, "callerCidrs")] = Field(
+        default_factory=list[str]
+    )
+    """IPv4 ranges that may call; all others are blocked. Default: any address."""
+
+
+class DomainSettings(Section):
+    """A domain name of your own, which is then the API's only address: docs/domain.md."""
+
+    name: Annotated[str, checked(_edge_rules.check_domain, "name")]
+    """Host name, as `llm.example.com`."""
+    certificate_arn: Annotated[str, checked(_edge_rules.check_certificate, "certificateArn")]
+    """ARN of a certificate of ACM for that name, in the stack's region."""
+    hosted_zone_id: Annotated[str, checked(_edge_rules.check_hosted_zone, "hostedZoneId")] | None = None
+    """Id of the Route 53 zone that gets the record. Default: none; you make the record."""
+
+
 class ApiGatewaySettings(Section):
     """The public API."""
 
@@ -60,7 +93,11 @@ class ApiGatewaySettings(Section):
     manage_account_role: bool = True
     """Whether this stack sets the account's API Gateway logging role, one per account and region."""
     url: str | None = None
-    """Public address where it is not the stage's own; may hold {api} and {stage}."""
+    """Public address where it is not the stage's own; may hold {api} and {stage}. Excludes `domain`."""
+    firewall: FirewallSettings = Field(default_factory=FirewallSettings)
+    """A web ACL before the API. On unless `enabled` says otherwise."""
+    domain: DomainSettings | None = None
+    """A domain name of your own. Default: none, and AWS's address. Excludes `url`."""
 
     def problems(self) -> Iterator[str]:
         """Check the plans, and the timeout against the transfer mode."""
@@ -70,3 +107,9 @@ class ApiGatewaySettings(Section):
         yield from problem_of(lambda: check_usage_plans("usagePlans", plans, tokens=tokens))
         for problem in problem_of(check_timeout, self.response_transfer_mode, self.timeout_seconds):
             yield problem.replace("timeout_seconds", "timeoutSeconds")
+        if self.url is not None and self.domain is not None:
+            yield "url: is set beside domain, whose name is the address; nearest valid value: one of them"
+        rates = {name: {"requests_per_second": plan.requests_per_second} for name, plan in self.usage_plans.items()}
+        if rates:
+            limit = self.firewall.requests_per_five_minutes
+            yield from problem_of(_edge_rules.requests_limit, "firewall.requestsPerFiveMinutes", limit, rates)

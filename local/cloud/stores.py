@@ -11,7 +11,7 @@ from local.cloud import emulator
 KEY = "additions"
 """The name of their state file."""
 
-_KINDS = ("eks_updates", "query_definitions", "vpc_links", "vpc_links_v2")
+_KINDS = ("eks_updates", "query_definitions", "vpc_links", "vpc_links_v2", "waf_logging")
 _stores: dict[str, Any] = {}
 
 

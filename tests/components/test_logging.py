@@ -23,7 +23,7 @@ ROLE = f"arn:aws:test:{REGION}:{ACCOUNT}:role/l-open-search"
 
 
 def logs(**args: Any) -> Recording:
-    given: dict[str, Any] = {"cluster_name": "c", "api_access_log_group": "api", **args}
+    given: dict[str, Any] = {"cluster_name": "c", "api_access_log_group": "api", "firewall_log_group": "waf", **args}
     return record(lambda: Logging("l", LoggingArgs(**given)))
 
 
@@ -146,7 +146,7 @@ def test_queries_are_saved_with_their_groups() -> None:
 def test_a_log_that_is_not_there_is_neither_counted_nor_asked() -> None:
     made = record(lambda: Logging("l", {"cluster_name": "c", "control_plane_logs": False}))
     assert len(made.names(FILTER)) == len([each for each in METRICS if each.log is Log.APPLICATION])
-    absent = {Log.CONTROL_PLANE, Log.API_ACCESS}
+    absent = {Log.CONTROL_PLANE, Log.API_ACCESS, Log.FIREWALL}
     assert len(made.names(QUERY)) == len([each for each in QUERIES if not absent & set(each.logs)])
 
 

@@ -436,25 +436,95 @@ plan = aws.apigateway.UsagePlan(
 )
 aws.apigateway.UsagePlanKey("api", key_id=api_key.id, key_type="API_KEY", usage_plan_id=plan.id, opts=made())
 aws.apigateway.Account("api", cloudwatch_role_arn=log_role.arn, opts=made())
+
+
+def seen(name: str) -> aws.wafv2.WebAclVisibilityConfigArgsDict:
+    return {"cloudwatch_metrics_enabled": True, "metric_name": name, "sampled_requests_enabled": False}
+
+
+callers = aws.wafv2.IpSet("api", scope="REGIONAL", ip_address_version="IPV4", addresses=["203.0.113.0/24"], opts=made())
 firewall = aws.wafv2.WebAcl(
     "api",
     scope="REGIONAL",
     default_action={"allow": {}},
-    visibility_config={"cloudwatch_metrics_enabled": True, "metric_name": "api", "sampled_requests_enabled": True},
+    visibility_config=seen("api"),
+    data_protection_config={"data_protections": [{"action": "SUBSTITUTION", "field": {"field_type": "BODY"}}]},
     rules=[
         {
-            "name": "rate",
-            "priority": 1,
-            "action": {"block": {}},
-            "statement": {"rate_based_statement": {"limit": 2000, "aggregate_key_type": "IP"}},
-            "visibility_config": {
-                "cloudwatch_metrics_enabled": True, "metric_name": "rate", "sampled_requests_enabled": True,
+            "name": "rate", "priority": 1, "action": {"block": {}},
+            "visibility_config": seen("rate"),
+            "statement": {
+                "rate_based_statement": {"limit": 2000, "aggregate_key_type": "IP", "evaluation_window_sec": 300}
             },
-        }
+        },
+        {
+            "name": "known", "priority": 2, "override_action": {"none": {}},
+            "visibility_config": seen("known"),
+            "statement": {"managed_rule_group_statement": {
+                "vendor_name": "AWS", "name": "AWSManagedRulesCommonRuleSet",
+                "rule_action_overrides": [{"name": "SizeRestrictions_BODY", "action_to_use": {"count": {}}}],
+            }},
+        },
+        {
+            "name": "callers", "priority": 3, "action": {"count": {}},
+            "visibility_config": seen("callers"),
+            "statement": {"not_statement": {"statement": {"ip_set_reference_statement": {"arn": callers.arn}}}},
+        },
     ],
     opts=made(),
 )  # fmt: skip
 aws.wafv2.WebAclAssociation("api", resource_arn=stage.arn, web_acl_arn=firewall.arn, opts=made())
+blocked = aws.cloudwatch.LogGroup("blocked", name=firewall.name.apply(lambda name: f"aws-waf-logs-{name}"), opts=made())
+writes: dict[str, Any] = {
+    "Effect": "Allow", "Principal": {"Service": "delivery.logs.amazonaws.com"}, "Action": "logs:PutLogEvents",
+}  # fmt: skip
+aws.cloudwatch.LogResourcePolicy(
+    "blocked",
+    policy_name=blocked.name,
+    policy_document=blocked.arn.apply(
+        lambda arn: json.dumps({"Version": "2012-10-17", "Statement": [{**writes, "Resource": f"{arn}:*"}]})
+    ),
+    opts=made(),
+)
+aws.wafv2.WebAclLoggingConfiguration(
+    "api",
+    resource_arn=firewall.arn,
+    log_destination_configs=[blocked.arn],
+    redacted_fields=[{"single_header": {"name": "x-api-key"}}, {"query_string": {}}],
+    logging_filter={
+        "default_behavior": "DROP",
+        "filters": [
+            {
+                "behavior": "KEEP",
+                "requirement": "MEETS_ANY",
+                "conditions": [{"action_condition": {"action": "BLOCK"}}],
+            }
+        ],
+    },
+    opts=made(),
+)
+zone = aws.route53.Zone("api", name="example.com", opts=made())
+domain = aws.apigateway.DomainName(
+    "api",
+    domain_name="llm.example.com",
+    regional_certificate_arn="arn:aws:acm:us-east-1:000000000000:certificate/0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f",
+    endpoint_configuration={"types": "REGIONAL"},
+    security_policy="TLS_1_2",
+    opts=made(),
+)
+aws.apigateway.BasePathMapping(
+    "api", rest_api=api.id, stage_name=stage.stage_name, domain_name=domain.domain_name, opts=made()
+)
+aws.route53.Record(
+    "api",
+    zone_id=zone.zone_id,
+    name="llm.example.com",
+    type="A",
+    aliases=[
+        {"name": domain.regional_domain_name, "zone_id": domain.regional_zone_id, "evaluate_target_health": False}
+    ],
+    opts=made(),
+)
 repository = aws.ecr.Repository(
     "Images",
     image_tag_mutability="IMMUTABLE",

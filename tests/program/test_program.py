@@ -86,6 +86,11 @@ def test_stacks_have_one_shape() -> None:
         "aws:ec2/securityGroup:SecurityGroup",
         "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule",
         "aws:sns/topicSubscription:TopicSubscription",
+        # A firewall stands before the API where `apiGateway.firewall` is on.
+        "aws:wafv2/webAcl:WebAcl",
+        "aws:wafv2/webAclAssociation:WebAclAssociation",
+        "aws:wafv2/webAclLoggingConfiguration:WebAclLoggingConfiguration",
+        "aws:cloudwatch/logResourcePolicy:LogResourcePolicy",
         # Prometheus comes from the chart, or from the operator that the local cluster has.
         "kubernetes:helm.sh/v3:Release",
         # KEDA comes from its chart where a model is autoscaled, or is there already.

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import ip_network
 from typing import Any
 
-from tests.security import policies
+from tests.security import edge_rules, policies
 from tests.security.controls import Rule, Thing, absent, at_least, equals, has, present, protected
 
 S3 = "aws:s3/bucket"
@@ -138,7 +138,9 @@ def needs_key_or_token(thing: Thing) -> Iterator[str]:
 
 
 def has_firewall(thing: Thing) -> Iterator[str]:
-    if not thing.beside("aws:wafv2/webAclAssociation:WebAclAssociation"):
+    arn = f":stage/{thing.name}"
+    on = [str(each.get("resourceArn")) for each in thing.beside("aws:wafv2/webAclAssociation:WebAclAssociation")]
+    if not any(each.endswith(arn) for each in on):
         yield "no web ACL"
 
 
@@ -172,6 +174,7 @@ def aws_managed(thing: Thing) -> Iterator[str]:
 
 ONE_KEY = "its own KMS key"
 RULES: Mapping[str, Sequence[Rule]] = {
+    **edge_rules.RULES,
     "aws:kms/key:Key": (
         Rule("AWS KMS.4", "Keys rotate every year", "`_keys.encryption_key`", equals("enableKeyRotation", True)),
         Rule("AWS KMS.3", "A key lives on for 30 days after its deletion is asked for", "`_keys.encryption_key`",
@@ -326,7 +329,7 @@ RULES: Mapping[str, Sequence[Rule]] = {
              logs_nothing_private),
         Rule("AWS APIGateway.3", "X-Ray tracing", "`ApiGateway._stage`", equals("xrayTracingEnabled", True)),
         Rule("AWS APIGateway.2", "A client certificate towards the backend", "none", present("clientCertificateId")),
-        Rule("AWS APIGateway.4", "A web ACL", "none", has_firewall),
+        Rule("AWS APIGateway.4", "A web ACL", "`apiGateway.firewall`", has_firewall),
     ),
     "aws:apigateway/methodSettings:MethodSettings": (
         Rule("AWS APIGateway.1", "Execution log", "`ApiGateway._stage`", equals("settings.loggingLevel", "ERROR")),
@@ -390,6 +393,7 @@ NOTHING_TO_SECURE: Mapping[str, str] = {
     "aws:apigateway/deployment:Deployment": "a snapshot of methods and integrations, which are checked",
     "aws:apigateway/resource:Resource": "a path; its methods are checked",
     "aws:apigateway/usagePlanKey:UsagePlanKey": "joins a key with its plan",
+    "aws:wafv2/webAclAssociation:WebAclAssociation": "joins a stage with its web ACL, which are checked",
     "aws:apigateway/vpcLink:VpcLink": "a private connection to the load balancer, which is checked",
     "aws:cloudwatch/logMetricFilter:LogMetricFilter": "counts lines, by fields that test_log_queries.py checks",
     "aws:cloudwatch/queryDefinition:QueryDefinition": "a text; who runs it needs leave to read the logs",

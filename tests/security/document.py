@@ -34,6 +34,7 @@ NETWORK = """\
 
 | from | to | port | held by |
 |---|---|---|---|
+| callers | API Gateway | 443 | web ACL, TLS 1.2, an API key |
 | API Gateway | load balancer | 80 | VPC link; the load balancer is internal and lets nothing else in |
 | load balancer | gateway pods | 8080 | two security group rules, network policy `llm-gateway` |
 | gateway pods, pods labelled `llm-serving/client: "true"` | model, embedding pods | 8080 | network policies of both |
@@ -57,15 +58,16 @@ IAM = """\
 No role of ours has a wildcard but those below. `tests/security/test_iam.py` asks the emulator's policy simulation what
 each role may do and what it may not, and reads a model's prefix under its enforced IAM as a pod's role.
 
-What a person or a pipeline needs is in `docs/iam/`: `preview.json` to preview, `deploy.json` and `deploy-network.json`
-as managed policies, both, to deploy and destroy. ACCOUNT, REGION and STACK are to be filled in. They are written from
-what the emulator checks while prod's AWS part is previewed, made, changed and destroyed (`python -m
+What a person or a pipeline needs is in `docs/iam/`: `preview.json` to preview, `deploy.json`, `deploy-network.json` and
+`deploy-edge.json` as managed policies, all three, to deploy and destroy. ACCOUNT, REGION and STACK are to be filled in,
+DOMAIN and ZONE where the API has a domain name. They are written from what the emulator checks while prod's AWS part,
+with a domain name, is previewed, made, changed and destroyed (`python -m
 tests.security.iam_run`), and `test_iam_enforced.py` does all of that again as users who have these policies and no
 other. What AWS checks and the emulator does not is in `tests/security/iam_documents.py`, with the reason, and was not
 run. The state's bucket and key come besides.
 
-`test_iam_deploy.py` holds what a deployment may not: change other roles, clusters, buckets, secrets, log groups or
-topics, read models, use a key directly. What its policies do not prevent:
+`test_iam_deploy.py` holds what a deployment may not: change other roles, clusters, buckets, secrets, log groups,
+topics, web ACLs, domain names or hosted zones, read models, use a key directly. What its policies do not prevent:
 
 - **A deployment can give itself any right in the account.** `iam:CreateRole`, `iam:PutRolePolicy` and
   `iam:AttachRolePolicy` on the names of its own roles (`*-pods-*` and others) let it make a role with any policy, and

@@ -92,8 +92,11 @@ AWS: Sequence[Exemption] = (
               " is 256 random bits, reachable from the cluster only; replacing the secret's version rotates it."),
     Exemption("AWS APIGateway.2", "aws:apigateway/stage:Stage", "api-stage",
               reason="The backend is reached through a VPC link, by which nobody but this API gets in."),
-    Exemption("AWS APIGateway.4", "aws:apigateway/stage:Stage", "api-stage",
-              reason="Not there yet. Until then the stage's and the keys' limits are all that slows a caller down."),
+    Exemption("AWS APIGateway.4", "aws:apigateway/stage:Stage", "api-stage", stacks=("dev",),
+              reason="Its keys are in few hands, and the stage's and the keys' limits slow a caller down."),
+    Exemption("AWS IAM.21", "aws:cloudwatch/logResourcePolicy:LogResourcePolicy", "api-acl",
+              detail="Resource *:log-stream:[*]", stacks=("staging", "prod"),
+              reason="The streams of one log group, which AWS WAF names."),
     Exemption("AWS ELB.18", "aws:lb/listener:Listener", "gateway-http",
               reason="A certificate needs a domain name, which an environment need not have. The way from API Gateway"
               " is a VPC link to an internal load balancer, and security groups name both ends."),

@@ -1,6 +1,7 @@
 """Turns calls into the least policy that allows them: every action by name, every resource as narrowly as it was named.
 
-ACCOUNT, REGION and STACK stand for those of an environment. What AWS gives a resource to be known by (ids, the random
+ACCOUNT, REGION and STACK stand for those of an environment, DOMAIN and ZONE for its domain name and that name's hosted
+zone. What AWS gives a resource to be known by (ids, the random
 end of a name) becomes `*`; the rest of a name stays, so that a policy reaches what this program makes and little else.
 """
 
@@ -15,7 +16,7 @@ from typing import Any
 Call = tuple[str, str]
 """An IAM action, and the ARN that it was for; `*` where AWS knows none."""
 
-ACCOUNT, REGION, STACK = "ACCOUNT", "REGION", "STACK"
+ACCOUNT, REGION, STACK, DOMAIN, ZONE = "ACCOUNT", "REGION", "STACK", "DOMAIN", "ZONE"
 
 READS = ("Describe", "Get", "List", "Head", "BatchGet", "Lookup", "Simulate")
 """How the names of actions begin that change nothing."""
@@ -42,7 +43,11 @@ _FAMILIES: Sequence[tuple[str, str]] = (
     (r"(arn:aws:ec2:REGION:ACCOUNT:).*", r"\1*/*"),
     (r"(arn:aws:elasticloadbalancing:REGION:ACCOUNT:)[a-z]+/(?:net/)?gateway-.*", r"\1*/gateway-*"),
     (r"(arn:aws:elasticache:REGION:ACCOUNT:).*", r"\1*:cache-*"),
+    # One domain name, by its own name, and what is below it.
+    (r"(arn:aws:apigateway:REGION::/domainnames/DOMAIN)", r"\1"),
+    (r"(arn:aws:apigateway:REGION::/domainnames/DOMAIN)/.*", r"\1/*"),
     (r"(arn:aws:apigateway:REGION::/[a-z]+)/.*", r"\1/*"),
+    (r"(arn:aws:wafv2:REGION:ACCOUNT:regional/)(?:webacl|ipset)/api-.*", r"\1*/api-*"),
     # Models and images have names of their own in every stack.
     (r"(arn:aws:iam::ACCOUNT:role/).*-pods-\*", r"\1*-pods-*"),
     (r"(arn:aws:ecr:REGION:ACCOUNT:repository/).*", r"\1*"),
@@ -55,6 +60,9 @@ _CLUSTER = f"arn:aws:eks:{REGION}:{ACCOUNT}:cluster/llm-serving-{STACK}"
 _CLUSTERS_OWN = f"arn:aws:eks:{REGION}:{ACCOUNT}:*/llm-serving-{STACK}/*"
 """AWS names the node group, add-on, access entry or Pod Identity association where the emulator names its cluster
 (Service Authorization Reference, list_amazonelastickubernetesservice.html)."""
+
+_DOMAIN = f"arn:aws:apigateway:{REGION}::/domainnames/{DOMAIN}"
+_STAGES = f"arn:aws:apigateway:{REGION}::/restapis/*/stages/*"
 
 _UNSCOPED = ("ec2:Describe", "elasticloadbalancing:Describe")
 """How the names of actions begin for which AWS knows no resource: a policy that names one doesn't allow them."""
@@ -117,6 +125,16 @@ DEPLOY = (
             (f"arn:aws:ec2:{REGION}:{ACCOUNT}:*/*",), "A node group's disk or metadata options change."),
     Implied(("apigateway:PUT", "apigateway:DELETE"), (f"arn:aws:apigateway:{REGION}::/tags/*",), _TAGS),
     Implied(("ec2:CreateTags", "ec2:DeleteTags"), (f"arn:aws:ec2:{REGION}:{ACCOUNT}:*/*",), _TAGS),
+    Implied(("apigateway:PATCH",), (_DOMAIN, f"{_DOMAIN}/*"), "A domain name gets another certificate or stage."),
+    Implied(("apigateway:SetWebACL",), (_STAGES,), "A web ACL is put before a stage as its caller.",
+            {"StringEquals": {"aws:RequestedRegion": REGION}}),
+    Implied(("wafv2:AssociateWebACL", "wafv2:DisassociateWebACL", "wafv2:GetWebACLForResource"), (_STAGES,),
+            "The emulator names the web ACL only, or every API."),
+    Implied(("wafv2:CreateWebACL", "wafv2:UpdateWebACL"),
+            (f"arn:aws:wafv2:{REGION}:{ACCOUNT}:regional/managedruleset/*/*",),
+            "A web ACL takes AWS's rule groups in."),
+    Implied(("wafv2:CreateIPSet", "wafv2:DeleteIPSet", "wafv2:GetIPSet", "wafv2:UpdateIPSet", "wafv2:UpdateWebACL"), (),
+            "`callerCidrs`, which prod does not set, and what changes in place.", like="wafv2:CreateWebACL"),
     *(
         Implied(actions, (), _TAGS, like=like)
         for like, actions in (
@@ -131,6 +149,7 @@ DEPLOY = (
             ("s3:CreateBucket", ("s3:PutBucketTagging",)),
             ("secretsmanager:CreateSecret", ("secretsmanager:TagResource", "secretsmanager:UntagResource")),
             ("sns:CreateTopic", ("sns:TagResource", "sns:UntagResource")),
+            ("wafv2:CreateWebACL", ("wafv2:ListTagsForResource", "wafv2:TagResource", "wafv2:UntagResource")),
         )
     ),
 )  # fmt: skip
@@ -138,24 +157,33 @@ DEPLOY = (
 
 NETWORK = ("apigateway", "ec2", "elasticache", "elasticloadbalancing", "logs")
 """The services of `deploy-network.json`, logs too: all that a deployment needs is more than a managed policy holds."""
+EDGE = ("route53", "wafv2")
+"""The services of `deploy-edge.json`, which also has what the firewall's log and a domain name take of others."""
+_EDGE_ACTIONS = (
+    "apigateway:SetWebACL", "logs:DeleteResourcePolicy", "logs:DescribeResourcePolicies", "logs:PutResourcePolicy",
+)  # fmt: skip
 
 
 def parts(calls: Iterable[Call]) -> dict[str, dict[str, Any]]:
     """Return the policies of a deployment by name, from what it was seen to call."""
-    seen = list(calls)
-
-    def part(*, network: bool) -> dict[str, Any]:
-        called = [call for call in seen if _is_network(call[0]) == network]
-        return policy(called, [each for each in DEPLOY if _is_network(each.actions[0]) == network])
-
-    return {"deploy": part(network=False), "deploy-network": part(network=True)}
-
-
-def _is_network(action: str) -> bool:
-    return action.partition(":")[0] in NETWORK
+    documents = ("deploy", "deploy-network", "deploy-edge")
+    called: dict[str, list[Call]] = {name: [] for name in documents}
+    for action, resource in calls:
+        called[_document(action, resource)].append((action, resource))
+    return {
+        name: policy(called[name], [each for each in DEPLOY if _document(each.actions[0], *each.resources[:1]) == name])
+        for name in documents
+    }
 
 
-def generalised(arn: str, *, account: str, region: str, stack: str) -> str:
+def _document(action: str, resource: str = "") -> str:
+    service = action.partition(":")[0]
+    if service in EDGE or action in _EDGE_ACTIONS or ":/domainnames" in resource:
+        return "deploy-edge"
+    return "deploy-network" if service in NETWORK else "deploy"
+
+
+def generalised(arn: str, *, account: str, region: str, stack: str, domain: str = "", zone: str = "") -> str:
     """Return an ARN as a pattern for every environment of this program."""
     if arn == "*":
         return arn
@@ -163,6 +191,8 @@ def generalised(arn: str, *, account: str, region: str, stack: str) -> str:
     for pattern, replacement in _RANDOM:
         rest = re.sub(pattern, replacement, rest)
     rest = rest.replace(account, ACCOUNT).replace(f":{region}:", f":{REGION}:")
+    for name, known in ((domain, DOMAIN), (zone, ZONE)):
+        rest = rest.replace(f"/{name}", f"/{known}") if name else rest
     rest = re.sub(rf"\bllm-serving-{re.escape(stack)}\b", f"llm-serving-{STACK}", rest)
     found = f"{head}:::{rest}" if head else rest
     return next(
@@ -219,7 +249,9 @@ def narrowest(patterns: Iterable[str]) -> list[str]:
     ]
 
 
-def filled(document: Mapping[str, Any], *, account: str, region: str, stack: str) -> str:
-    """Return a policy as JSON, for one environment."""
+def filled(document: Mapping[str, Any], **known: str) -> str:
+    """Return a policy as JSON, for one environment: what each name in capitals stands for, in small letters."""
     text = json.dumps(document)
-    return text.replace(ACCOUNT, account).replace(REGION, region).replace(STACK, stack)
+    for name in (ACCOUNT, REGION, STACK, DOMAIN, ZONE):
+        text = text.replace(name, known.get(name.lower(), name))
+    return text

@@ -26,7 +26,10 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTS = ROOT / "docs" / "iam"
 PROGRAM = Path(__file__).with_name("iam_program.py")
 STACK = "prod"
-WHERE = {"account": "000000000000", "region": "us-east-1", "stack": STACK}
+DOMAIN = "llm.example.com"
+WHERE = {"account": "000000000000", "region": "us-east-1", "stack": STACK, "domain": DOMAIN}
+CERTIFICATE = "arn:aws:acm:us-east-1:000000000000:certificate/0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f"
+"""Of no certificate: the emulator takes any."""
 EVERYTHING = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
 CHANGES: Mapping[str, Any] = {
     "llm-serving:logRetentionDays": 400,
@@ -59,6 +62,12 @@ class Stack:
         config["llm-serving:modelBucket"]["requireTls"] = False  # the emulator speaks plain HTTP
         # The most that the provider on this machine takes: it is older than streaming.
         config["llm-serving:apiGateway"]["timeoutSeconds"] = 300
+        made = cloud.client("route53").create_hosted_zone(Name="example.com", CallerReference="1")
+        self.zone = str(made["HostedZone"]["Id"]).rpartition("/")[2]
+        # Prod has none, which would be somebody's: what one takes is to be known all the same.
+        config["llm-serving:apiGateway"]["domain"] = {
+            "name": DOMAIN, "certificateArn": CERTIFICATE, "hostedZoneId": self.zone,
+        }  # fmt: skip
         self.configure({})
         seeds.put_images(cloud.client("ecr"), seeds.tagged_images(self._stack_file))
 
@@ -113,7 +122,8 @@ class Stack:
     def calls(self, access_key: str) -> list[Call]:
         """Return what was checked for an access key, generalised, each once."""
         record = Path(self.cloud.environment[recording.VARIABLE])
-        seen = {(action, generalised(resource, **WHERE)) for action, resource in recording.calls(record, access_key)}
+        where = {**WHERE, "zone": self.zone}
+        seen = {(action, generalised(resource, **where)) for action, resource in recording.calls(record, access_key)}
         return sorted(seen)
 
 
@@ -137,24 +147,29 @@ def observed(folder: Path) -> dict[str, dict[str, Any]]:
     with running(folder) as stack:
         previewing = stack.user("previews", everything)
         stack.preview()
-        deploying = stack.user("deploys", everything)
+        first = stack.user("deploys", everything)
         stack.up()
         previewing_again = stack.user("previews-again", everything)
         stack.configure(CHANGES)
         stack.preview()
-        deploying_again = stack.user("deploys-again", everything)
+        again = stack.user("deploys-again", everything)
         stack.preview()
         stack.up()
         stack.succeed("refresh", "--yes", "--skip-preview")
         stack.destroy()
         previewed = [*stack.calls(previewing), *stack.calls(previewing_again)]
-        deployed = [*stack.calls(previewing), *stack.calls(deploying), *stack.calls(deploying_again)]
+        deployed = [*stack.calls(previewing), *stack.calls(first), *stack.calls(again)]
         return {"preview": policy(previewed), **parts(deployed)}
 
 
-def kept(name: str) -> str:
-    """Return a kept document, filled in for the emulated account."""
-    return filled(json.loads((DOCUMENTS / f"{name}.json").read_text()), **WHERE)
+def kept(name: str, zone: str = "Z0123456789ABC") -> str:
+    """Return a kept document, filled in for the emulated account and a hosted zone."""
+    return filled(json.loads((DOCUMENTS / f"{name}.json").read_text()), **WHERE, zone=zone)
+
+
+def deploying(zone: str = "Z0123456789ABC") -> list[str]:
+    """Return all documents of a deployment, filled in."""
+    return [kept(name, zone) for name in ("deploy", "deploy-network", "deploy-edge")]
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.cloud_harness import Cloud
-from tests.security.iam_run import kept
+from tests.security.iam_run import deploying, kept
 from tests.security.test_iam import assumed, decisions, refused
 
 IN_REGION = "us-east-1:000000000000"
@@ -16,6 +16,9 @@ KEY = f"arn:aws:kms:{IN_REGION}:key/0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f"
 CLUSTER = f"arn:aws:eks:{IN_REGION}:cluster/llm-serving"
 SECRET = f"arn:aws:secretsmanager:{IN_REGION}:secret"
 LOGS = f"arn:aws:logs:{IN_REGION}:log-group"
+WAF = f"arn:aws:wafv2:{IN_REGION}:regional"
+DOMAINS = "arn:aws:apigateway:us-east-1::/domainnames"
+STAGE = "arn:aws:apigateway:us-east-1::/restapis/a1b2c3d4e5/stages/llm"
 
 ALLOWED = [
     ("eks:DeleteCluster", f"{CLUSTER}-prod"),
@@ -26,7 +29,16 @@ ALLOWED = [
     ("iam:PutRolePolicy", f"{ROLE}/a-new-model-pods-1a2b3c4"),
     ("logs:DeleteLogGroup", f"{LOGS}:api-access-1a2b3c4"),
     ("secretsmanager:GetSecretValue", f"{SECRET}:cache-token-1a2b3c4-AbCdEf"),
-]
+    ("logs:DeleteLogGroup", f"{LOGS}:aws-waf-logs-api-acl-1a2b3c4"),
+    ("wafv2:CreateWebACL", f"{WAF}/webacl/api-acl-1a2b3c4/0a1b"),
+    ("wafv2:CreateWebACL", f"{WAF}/managedruleset/AWS/AWSManagedRulesCommonRuleSet"),
+    ("wafv2:PutLoggingConfiguration", f"{WAF}/webacl/api-acl-1a2b3c4/0a1b"),
+    ("wafv2:AssociateWebACL", STAGE), ("apigateway:SetWebACL", STAGE),
+    ("wafv2:UpdateIPSet", f"{WAF}/ipset/api-callers-1a2b3c4/0a1b"),
+    ("apigateway:DELETE", f"{DOMAINS}/llm.example.com"),
+    ("apigateway:PATCH", f"{DOMAINS}/llm.example.com/basepathmappings/(none)"),
+    ("route53:ChangeResourceRecordSets", "arn:aws:route53:::hostedzone/Z0123456789ABC"),
+]  # fmt: skip
 """That these are allowed shows that the refusals are not for want of a policy."""
 
 FOREIGN = [
@@ -45,7 +57,15 @@ FOREIGN = [
     ("elasticloadbalancing:DeleteLoadBalancer", f"arn:aws:elasticloadbalancing:{IN_REGION}:loadbalancer/app/other/1"),
     ("ec2:DeleteVpc", "arn:aws:ec2:us-east-1:111111111111:vpc/vpc-1"),
     ("ec2:DeleteVpc", "arn:aws:ec2:eu-west-1:000000000000:vpc/vpc-1"),
-    ("apigateway:DELETE", "arn:aws:apigateway:us-east-1::/domainnames/other"),
+    ("apigateway:DELETE", f"{DOMAINS}/other.example.com"), ("apigateway:PATCH", f"{DOMAINS}/other.example.com"),
+    ("apigateway:DELETE", f"{DOMAINS}/llm.example.com.example.net"),
+    ("wafv2:DeleteWebACL", f"{WAF}/webacl/other/0a1b"), ("wafv2:UpdateWebACL", f"{WAF}/webacl/other/0a1b"),
+    ("wafv2:DeleteLoggingConfiguration", f"{WAF}/webacl/other/0a1b"),
+    ("wafv2:UpdateIPSet", f"{WAF}/ipset/other/0a1b"), ("wafv2:TagResource", f"{WAF}/webacl/other/0a1b"),
+    ("wafv2:DeleteWebACL", "arn:aws:wafv2:us-east-1:111111111111:regional/webacl/api-acl-1a2b3c4/0a1b"),
+    ("wafv2:DisassociateWebACL", f"arn:aws:elasticloadbalancing:{IN_REGION}:loadbalancer/app/other/1"),
+    ("route53:ChangeResourceRecordSets", "arn:aws:route53:::hostedzone/ZOTHER"),
+    ("route53:ListResourceRecordSets", "arn:aws:route53:::hostedzone/ZOTHER"),
 ]  # fmt: skip
 """Allowed on what is an environment's own, and on nothing else."""
 
@@ -59,6 +79,10 @@ NEVER = [
     ("s3:DeleteObject", "arn:aws:s3:::models-bucket-1a2b3c4/models/m/1"),
     ("ecr:PutImage", "*"), ("ecr:DeleteRepository", "*"), ("ec2:TerminateInstances", "*"),
     ("ec2:GetPasswordData", "*"), ("logs:GetLogEvents", "*"), ("cloudtrail:StopLogging", "*"),
+    ("route53:CreateHostedZone", "*"), ("route53:DeleteHostedZone", "arn:aws:route53:::hostedzone/Z0123456789ABC"),
+    ("route53domains:TransferDomain", "*"), ("acm:DeleteCertificate", "*"), ("acm:ExportCertificate", "*"),
+    ("wafv2:PutPermissionPolicy", "*"), ("wafv2:DeleteFirewallManagerRuleGroups", "*"), ("wafv2:CreateAPIKey", "*"),
+    ("wafv2:GetSampledRequests", f"{WAF}/webacl/api-acl-1a2b3c4/0a1b"),
     ("ssm:StartSession", "*"), ("organizations:LeaveOrganization", "*"),
 ]  # fmt: skip
 """What a deployment is not for, on its own resources either. A key is used through a service only."""
@@ -73,7 +97,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Generator[Cloud]:
 
 
 def documents() -> list[str]:
-    return [kept("deploy"), kept("deploy-network")]
+    return deploying()
 
 
 def test_a_deployment_may_change_an_environments_own(cloud: Cloud) -> None:

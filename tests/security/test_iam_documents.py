@@ -6,7 +6,9 @@ import pytest
 
 from tests.security.iam_documents import DEPLOY, Implied, filled, generalised, narrowest, parts, policy
 
-WHERE = {"account": "000000000000", "region": "us-east-1", "stack": "prod"}
+WHERE = {
+    "account": "000000000000", "region": "us-east-1", "stack": "prod", "domain": "llm.example.com", "zone": "Z0123ABC",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -36,6 +38,19 @@ WHERE = {"account": "000000000000", "region": "us-east-1", "stack": "prod"}
         (
             "arn:aws:apigateway:us-east-1::/restapis/a1b2c3d4e5/resources",
             "arn:aws:apigateway:REGION::/restapis/*",
+        ),
+        (
+            "arn:aws:apigateway:us-east-1::/domainnames/llm.example.com",
+            "arn:aws:apigateway:REGION::/domainnames/DOMAIN",
+        ),
+        (
+            "arn:aws:apigateway:us-east-1::/domainnames/llm.example.com/basepathmappings/(none)",
+            "arn:aws:apigateway:REGION::/domainnames/DOMAIN/*",
+        ),
+        ("arn:aws:route53:::hostedzone/Z0123ABC", "arn:aws:route53:::hostedzone/ZONE"),
+        (
+            "arn:aws:wafv2:us-east-1:000000000000:regional/webacl/api-acl-1a2b3c4/0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f",
+            "arn:aws:wafv2:REGION:ACCOUNT:regional/*/api-*",
         ),
         (
             "arn:aws:logs:us-east-1:000000000000:log-group:network-flow-logs-1a2b3c4:*",
@@ -110,13 +125,30 @@ def test_an_action_that_takes_no_resource_is_allowed_on_all() -> None:
     assert made["Statement"] == [{"Effect": "Allow", "Action": "ec2:DescribeVpcs", "Resource": "*"}]
 
 
-def test_a_deployment_has_two_policies() -> None:
-    found = parts([("ec2:CreateVpc", "v"), ("iam:CreateRole", "r")])
+def test_a_deployment_has_three_policies() -> None:
+    stage = "arn:aws:apigateway:REGION::/restapis/*"
+    domain = "arn:aws:apigateway:REGION::/domainnames/DOMAIN"
+    found = parts([
+        ("ec2:CreateVpc", "v"), ("iam:CreateRole", "r"), ("wafv2:CreateWebACL", "a"), ("logs:CreateLogGroup", "l"),
+        ("logs:PutResourcePolicy", "*"), ("apigateway:POST", stage), ("apigateway:POST", domain),
+        ("route53:ChangeResourceRecordSets", "z"),
+    ])  # fmt: skip
     actions = {name: json.dumps([each["Action"] for each in made["Statement"]]) for name, made in found.items()}
-    assert "ec2:CreateVpc" in actions["deploy-network"]
-    assert "iam:CreateRole" in actions["deploy"]
-    assert "iam:CreateRole" not in actions["deploy-network"]
-    assert "ec2:CreateVpc" not in actions["deploy"]
+    for action, document in (
+        ("ec2:CreateVpc", "deploy-network"), ("iam:CreateRole", "deploy"), ("wafv2:CreateWebACL", "deploy-edge"),
+        ("logs:CreateLogGroup", "deploy-network"), ("logs:PutResourcePolicy", "deploy-edge"),
+        ("route53:ChangeResourceRecordSets", "deploy-edge"),
+    ):  # fmt: skip
+        assert [name for name in found if action in actions[name]] == [document]
+    assert f'"{stage}"' not in json.dumps(found["deploy-edge"])
+    assert domain in json.dumps(found["deploy-edge"])
+    assert domain not in json.dumps(found["deploy-network"])
+
+
+def test_a_web_acl_is_put_before_stages() -> None:
+    ours, stages = "arn:aws:wafv2:REGION:ACCOUNT:regional/*/api-*", "arn:aws:apigateway:REGION::/restapis/*/stages/*"
+    found = parts([("wafv2:AssociateWebACL", ours)])["deploy-edge"]["Statement"]
+    assert {"Effect": "Allow", "Action": "wafv2:AssociateWebACL", "Resource": [stages, ours]} in found
 
 
 def test_a_policy_is_filled_in_for_one_environment() -> None:

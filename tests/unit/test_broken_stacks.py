@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from llm_serving._edge_rules import MANAGED_GROUPS
 from tests.unit.test_settings import BROKEN as FIRST
 from tests.unit.test_settings import MODEL, REMOVE, changed, loaded, problems
 from tests.unit.test_settings import values as stack_values
@@ -20,6 +21,7 @@ POLICIES = (
 )
 ROLE = "arn:aws:iam::111111111111:role/x"
 NO_SECRET = "no setting takes a secret; nearest valid value: the name of a Secrets Manager secret"
+CERTIFICATE = "arn:aws:acm:us-east-1:111111111111:certificate/0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f"
 POOL = {"instanceTypes": ["g6.xlarge"], "minSize": 0, "desiredSize": 0, "maxSize": 1}
 
 BROKEN: list[tuple[str, object, str]] = [
@@ -85,6 +87,35 @@ BROKEN: list[tuple[str, object, str]] = [
      "apiGateway.usagePlans.standard.requestsPerDay: 0 is below 1; nearest valid value: 1"),
     ("apiGateway.usagePlans.standard.keys", [],
      "apiGateway.usagePlans.standard.keys: has 0 entries; nearest valid number: 1"),
+    ("apiGateway.firewall.requestsPerFiveMinutes", 9,
+     "apiGateway.firewall.requestsPerFiveMinutes: 9 is below 10; nearest valid value: 10"),
+    ("apiGateway.firewall.requestsPerFiveMinutes", 3_000_000_000,
+     ("apiGateway.firewall.requestsPerFiveMinutes: 3000000000 is above 2000000000; nearest valid value: 2000000000")),
+    ("apiGateway.firewall.requestsPerFiveMinutes", 2999,
+     ("apiGateway.firewall.requestsPerFiveMinutes: 2999 is below what usage plan standard lets one key send in 300 s"
+      " (100 a second), and would block it; nearest valid value: 30000")),
+    ("apiGateway.firewall.mode", "counts",
+     "apiGateway.firewall.mode: 'counts' is not one of block, count; nearest valid value: count"),
+    ("apiGateway.firewall.countRules", ["Log4jRCE_HEADER", "SQLi"],
+     (f"apiGateway.firewall.countRules: 'Log4jRCE_HEADER' is no rule of {', '.join(MANAGED_GROUPS)};"
+      " nearest valid value: Log4JRCE_HEADER")),
+    ("apiGateway.firewall.callerCidrs", ["2001:db8::/32"],
+     ("apiGateway.firewall.callerCidrs: '2001:db8::/32' is not an IPv4 range;"
+      " nearest valid value: 203.0.113.0/24")),
+    ("apiGateway.domain", {"name": "llm.example.com/v1", "certificateArn": CERTIFICATE},
+     ("apiGateway.domain.name: 'llm.example.com/v1' is no host name of a domain;"
+      " nearest valid value: llm.example.com")),
+    ("apiGateway.domain", {"name": "llm.example.com"},
+     "apiGateway.domain.certificateArn: is missing; it has no default"),
+    ("apiGateway.domain", {"name": "llm.example.com", "certificateArn": "acm/x"},
+     ("apiGateway.domain.certificateArn: 'acm/x' is no ARN of an ACM certificate;"
+      " nearest valid value: arn:aws:acm:REGION:ACCOUNT:certificate/ID")),
+    # The local stack has an address of its own.
+    ("apiGateway.domain", {"name": "llm.example.com", "certificateArn": CERTIFICATE},
+     "apiGateway.url: is set beside domain, whose name is the address; nearest valid value: one of them"),
+    ("apiGateway.domain", {"name": "llm.example.com", "certificateArn": CERTIFICATE, "hostedZoneId": "example.com"},
+     ("apiGateway.domain.hostedZoneId: 'example.com' is no id of a hosted zone;"
+      " nearest valid value: Z0123456789ABCDEFGHIJ")),
     (f"{MODEL}.weightGb", 6000, f"{MODEL}.weightGb: 6000 is above 5000; nearest valid value: 5000"),
     (f"{MODEL}.replicas", 0, f"{MODEL}.replicas: 0 is below 1; nearest valid value: 1"),
     (f"{MODEL}.gpus", 0, f"{MODEL}.gpus: 0 is below 1; nearest valid value: 1"),

@@ -1,8 +1,8 @@
 """What is counted and asked of the logs, as data: metric filters, and queries to keep for Logs Insights.
 
 Only fields that the logs have are named: those of the gateway's access log (`images/llm-gateway`, `access_log.py`), of
-API Gateway's (`api_gateway.ACCESS_LOG_FIELDS`) and of Kubernetes audit events. None of them holds a prompt, an answer
-or a key.
+API Gateway's (`api_gateway.ACCESS_LOG_FIELDS`), of AWS WAF's and of Kubernetes audit events. None of them holds a
+prompt, an answer or a key.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,6 +32,8 @@ class Log(StrEnum):
     """Container Insights' measurements, where they are on."""
     API_ACCESS = "api-access"
     """One line for each request at API Gateway."""
+    FIREWALL = "firewall"
+    """One line for each request that the API's web ACL blocked or counted."""
     CONTROL_PLANE = "control-plane"
     """The API server, its audit log among them."""
 
@@ -209,6 +211,18 @@ by {PARSED}.tenant, {PARSED}.model, {PARSED}.cache
         logs=(Log.API_ACCESS,),
         text="""stats count(*) as requests, pct(responseLatencyMs, 95) as p95_ms, sum(responseLength) as bytes \
 by apiKeyId
+| sort requests desc
+| limit 100""",
+    ),
+    SavedQuery(
+        name="blocked-requests",
+        title="api/blocked by the firewall",
+        logs=(Log.FIREWALL,),
+        # A group of AWS's blocks by one of its rules, which its own entry names.
+        text="""filter action = "BLOCK"
+| stats count(*) as requests, max(timestamp) as latest by terminatingRuleId, \
+coalesce(ruleGroupList.0.terminatingRule.ruleId, ruleGroupList.1.terminatingRule.ruleId, \
+ruleGroupList.2.terminatingRule.ruleId) as rule, httpRequest.clientIp, httpRequest.country, httpRequest.uri
 | sort requests desc
 | limit 100""",
     ),

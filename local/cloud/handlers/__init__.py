@@ -7,6 +7,7 @@ from local.cloud import emulator
 from local.cloud.handlers import (
     apigateway,
     cloudwatch,
+    domains,
     ec2,
     eks,
     elasticache,
@@ -15,12 +16,14 @@ from local.cloud.handlers import (
     logs,
     servicequotas,
     ssm,
+    wafv2,
 )
 
 
 def install() -> None:
     """Puts every module's functions around MiniStack's handlers; call once, before the first request."""
     emulator.install("apigateway", before=apigateway.before, after=apigateway.after)
+    emulator.install("apigateway", before=domains.before, after=domains.after)
     emulator.install("ec2", before=ec2.before, after=ec2.after)
     emulator.install("eks", before=eks.before, after=eks.after)
     emulator.install("elasticache", after=elasticache.after)
@@ -30,3 +33,5 @@ def install() -> None:
     emulator.install("monitoring", after=cloudwatch.after)
     emulator.add("servicequotas", servicequotas.TARGET, servicequotas.answer)
     emulator.install("ssm", before=ssm.before)
+    emulator.install("wafv2", before=wafv2.before, after=wafv2.after)
+    wafv2.name_resources()

@@ -10,6 +10,7 @@ import pytest
 from llm_gateway.access_log import JsonFormatter, Record
 from llm_gateway.metrics import Metrics
 
+from llm_serving._edge_rules import MANAGED_GROUPS
 from llm_serving.api_gateway import ACCESS_LOG_FIELDS
 from llm_serving.observability.log_queries import (
     GATEWAY_LOGGER,
@@ -28,6 +29,11 @@ AUDIT_FIELDS = {
     "objectRef.subresource", "objectRef.namespace", "objectRef.name",
 }  # fmt: skip
 """Of `audit.k8s.io/v1` events: what may be named. Neither requestObject nor responseObject, which hold contents."""
+WAF_FIELDS = {
+    "timestamp", "action", "terminatingRuleId", "httpRequest.clientIp", "httpRequest.country", "httpRequest.uri",
+    *(f"ruleGroupList.{number}.terminatingRule.ruleId" for number in range(len(MANAGED_GROUPS))),
+}  # fmt: skip
+"""Of AWS WAF's log (developer guide, log fields): what may be named. No matched text, no headers."""
 IAM = "arn:aws:sts::123456789012:assumed-role/Admin/ada"
 
 
@@ -141,6 +147,7 @@ def known_fields(capsys: pytest.CaptureFixture[str]) -> Mapping[Log, set[str]]:
     return {
         Log.APPLICATION: {f"{PARSED}.{name}" for name in everything[PARSED]},
         Log.API_ACCESS: set(ACCESS_LOG_FIELDS),
+        Log.FIREWALL: WAF_FIELDS,
         Log.CONTROL_PLANE: AUDIT_FIELDS,
         Log.HOST: set(),
         Log.DATAPLANE: set(),
@@ -177,7 +184,7 @@ def test_queries_end() -> None:
 
 WORDS = {
     "fields", "filter", "stats", "sort", "limit", "by", "as", "and", "or", "in", "like", "desc", "count", "sum", "max",
-    "pct",
+    "pct", "coalesce",
 }  # fmt: skip
 
 
