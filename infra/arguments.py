@@ -3,10 +3,18 @@
 from infra.settings import Settings
 from infra.settings.cluster import GpuPoolSettings, SystemPoolSettings
 from infra.settings.embeddings import EmbeddingSettings
-from infra.settings.gateway import UsagePlanSettings
+from infra.settings.gateway import TracesSettings, UsagePlanSettings
 from infra.settings.models import AdapterSettings, ModelSettings
 from infra.settings.storage import SemanticTierSettings
-from llm_serving import AdapterArgs, ModelRouteArgs, MonitoredModelArgs, NodePoolArgs, SemanticTierArgs, UsagePlanArgs
+from llm_serving import (
+    AdapterArgs,
+    ModelRouteArgs,
+    MonitoredModelArgs,
+    NodePoolArgs,
+    SemanticTierArgs,
+    TracesArgs,
+    UsagePlanArgs,
+)
 from llm_serving.inference_service import service_url
 from llm_serving.versions import service_name
 
@@ -86,6 +94,11 @@ def semantic_tier(tier: SemanticTierSettings, namespace: str) -> SemanticTierArg
         "max_entries": tier.max_entries,
         "max_partition_entries": tier.max_partition_entries,
     }
+
+
+def traces(traces: TracesSettings) -> TracesArgs:
+    """Return what the gateway is told of traces."""
+    return {"endpoint": traces.endpoint, "sample_percent": traces.sample_percent}
 
 
 def watched_model(name: str, service: str, version: ModelSettings) -> MonitoredModelArgs:

@@ -337,6 +337,8 @@ class Environment:
         }
         if settings.cache.semantic and settings.cache.enabled:
             args["semantic_cache"] = arguments.semantic_tier(settings.cache.semantic, KUBERNETES_NAMESPACE)
+        if settings.gateway.traces:
+            args["traces"] = arguments.traces(settings.gateway.traces)
         # Requests move to a version when it is ready. What gets none is not waited for: a way back that waits for the
         # version that is broken would be none.
         return LlmGateway("gateway", args, self._in_cluster_options(*self._weighted))

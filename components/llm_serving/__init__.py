@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         ModelVersionArgs,
         SemanticRouteArgs,
         SemanticTierArgs,
+        TracesArgs,
     )
     from llm_serving.logging import Logging, LoggingArgs, OpenSearchArgs
     from llm_serving.model_bucket import ModelBucket, ModelBucketArgs
@@ -71,6 +72,7 @@ __all__ = [
     "SemanticCacheArgs",
     "SemanticRouteArgs",
     "SemanticTierArgs",
+    "TracesArgs",
     "UsagePlanArgs",
 ]
 
@@ -103,6 +105,7 @@ _HOMES = {
     "MonitoredEmbeddingArgs": "monitoring",
     "SemanticRouteArgs": "llm_gateway",
     "SemanticTierArgs": "llm_gateway",
+    "TracesArgs": "llm_gateway",
     "MonitoredModelArgs": "monitoring",
     "Monitoring": "monitoring",
     "MonitoringArgs": "monitoring",

@@ -32,6 +32,7 @@ def llm_gateway(
     target_group_arn: pulumi.Input[str],
     node_pool: str,
     limits: Mapping[str, int] | None = None,
+    traces: Mapping[str, Any] | None = None,
     network_cidrs: pulumi.Input[Sequence[str]] = (),
     cache_port: int = 6379,
 ) -> dict[str, Any]:
@@ -49,6 +50,7 @@ def llm_gateway(
             **({"semantic": dict(cache_semantic)} if cache_semantic else {}),
         },
         **({"limits": dict(limits)} if limits else {}),
+        **({"traces": dict(traces)} if traces else {}),
         "targetGroupARN": target_group_arn,
         "networkCidrs": network_cidrs,
         "nodeSelector": {taints.POOL_LABEL: node_pool},

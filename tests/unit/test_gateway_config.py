@@ -135,7 +135,7 @@ async def test_a_request_in_flight_ends_under_the_configuration_it_began_with(tm
         changed = config_for(model, upstream={"attempts": 5}, cache={"enabled": True, "url_file": "/nonexistent"})
         client.gateway.configure(GatewayConfig.model_validate(changed))
         assert client.gateway.backend.upstream is not upstream
-        response = await upstream.send(model.url + CHAT, b"{}", {}, unexpected)
+        response = await upstream.send(model.url + CHAT, b"{}", {}, unexpected, UNTRACED.try_began)
         assert response.status == 200
         response.close()
 

@@ -37,7 +37,7 @@ GATEWAY = (
     ),
     *counters("llm_gateway_version_failovers_total", labels=("model", "version")),
     *counters("llm_gateway_shadow_requests_total", labels=("model", "version", "result")),
-    *counters("llm_gateway_config_reloads_total", labels=("result",)),
+    *counters("llm_gateway_config_reloads_total", "llm_gateway_trace_spans_total", labels=("result",)),
 )
 """From `llm_gateway/metrics.py`; a test compares the two."""
 

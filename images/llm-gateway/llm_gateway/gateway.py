@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
 
 from llm_gateway.cache import CacheStore
 from llm_gateway.config import GatewayConfig, ServerConfig
@@ -13,7 +14,12 @@ from llm_gateway.semantic_cache import SemanticCache
 from llm_gateway.shadow import Shadows
 from llm_gateway.upstream import Upstream
 
-_Closed = SemanticCache | CacheStore | Upstream | None
+if TYPE_CHECKING:
+    from llm_gateway.trace_export import Tracer
+
+
+class _Closing(Protocol):
+    async def close(self) -> None: ...
 
 
 class Gateway:
@@ -24,6 +30,8 @@ class Gateway:
         self.draining = False
         self.loaded_at = 0
         """When the configuration in force was put so, in seconds since the epoch."""
+        self.tracer: Tracer | None = None
+        """What traces requests; None where none is."""
         self._backend: Backend | None = None
         self._shadows = Shadows(self.metrics)
         self._in_flight = 0
@@ -68,12 +76,16 @@ class Gateway:
         cache, semantic = (old.cache, old.semantic) if old and keep_cache else self._new_cache(config)
         upstream = old.upstream if old and keep_upstream else Upstream(config.upstream)
         self._backend = Backend(config, upstream, cache, semantic, self._shadows, self.metrics)
+        tracer = self.tracer
+        keep_tracer = old is not None and old.config.traces == config.traces
+        if not keep_tracer:
+            self.tracer = self._new_tracer(config)
         self.metrics.expect(config.routes)
         self.loaded_at = int(time.time())
         if old is not None:
             longest = max(route.timeout_seconds for route in old.config.models.values())
             closing = [None if keep_cache else old.semantic, None if keep_cache else old.cache]
-            self._retire([*closing, None if keep_upstream else old.upstream], longest)
+            self._retire([*closing, None if keep_upstream else old.upstream, None if keep_tracer else tracer], longest)
 
     def request_began(self) -> None:
         """Counts a request in."""
@@ -99,7 +111,15 @@ class Gateway:
         self._stop_cache_tasks()
         await self._shadows.close()
         if self._backend is not None:
-            await _close([self._backend.semantic, self._backend.cache, self._backend.upstream])
+            await _close([self._backend.semantic, self._backend.cache, self._backend.upstream, self.tracer])
+
+    def _new_tracer(self, config: GatewayConfig) -> "Tracer | None":
+        if config.traces is None:
+            return None
+        # OpenTelemetry takes time and memory to import: only a gateway that traces pays for it.
+        from llm_gateway.trace_export import Tracer  # noqa: PLC0415
+
+        return Tracer(config.traces, self.metrics)
 
     def _new_cache(self, config: GatewayConfig) -> tuple[CacheStore | None, SemanticCache | None]:
         self._stop_cache_tasks()
@@ -118,7 +138,7 @@ class Gateway:
         while self._cache_tasks:
             self._cache_tasks.pop().cancel()
 
-    def _retire(self, closing: Sequence[_Closed], after_seconds: float) -> None:
+    def _retire(self, closing: Sequence[_Closing | None], after_seconds: float) -> None:
         """Closes what is no longer in force once the last request that may use it has ended."""
 
         async def close() -> None:
@@ -133,7 +153,7 @@ class Gateway:
             task.add_done_callback(self._retired.discard)
 
 
-async def _close(closing: Sequence[_Closed]) -> None:
+async def _close(closing: Sequence[_Closing | None]) -> None:
     for each in closing:
         if each is not None:
             await each.close()

@@ -120,7 +120,8 @@ class Exchange:
         key = cache_policy.key(self._inference, record.tenant, self._version.revision)
         fresh = cache_policy.wants_fresh(self._request.headers)
         try:
-            value = None if fresh else await cache.get(key)
+            with record.trace.step("cache lookup"):
+                value = None if fresh else await cache.get(key)
         except CacheUnavailableError:
             record.cache_reason = "unavailable"
             return None
@@ -148,7 +149,8 @@ class Exchange:
         asked = question(self._inference, record.tenant, self._version.revision, semantic.max_question_chars)
         if asked is None:
             return None
-        self._similar = found = await semantic.look(self._inference.model, asked, route, self._from_cache)
+        with record.trace.step("semantic lookup"):
+            self._similar = found = await semantic.look(self._inference.model, asked, route, self._from_cache)
         if found is None:
             return None
         record.similarity = found.similarity
@@ -190,6 +192,7 @@ class Exchange:
                 return await self._pass_stream(response)
             body = await upstream.read(response)
         finally:
+            self._record.trace.try_answered(response.status)
             response.close()  # one whose body was read to its end has given its connection back already
         if response.status >= 400:
             if response.status >= 500:
@@ -199,7 +202,9 @@ class Exchange:
 
     async def _send(self, upstream: Upstream) -> ClientResponse:
         url = self._version.url + self._inference.endpoint
-        return await upstream.send(url, self._body, self._upstream_headers(), self._try_failed)
+        return await upstream.send(
+            url, self._body, self._upstream_headers(), self._try_failed, self._record.trace.try_began
+        )
 
     async def _hold(self, upstream: Upstream) -> ClientResponse:
         """Sends the request as soon as a pod takes it; until then it counts as one that the autoscaler sees."""
@@ -341,6 +346,7 @@ class Exchange:
 
     def _try_failed(self, kind: str, retry: bool) -> None:
         self._record.tries += 1
+        self._record.trace.try_failed(kind)
         if self._route.hold and kind in NOT_CONNECTED:
             return  # no pod is no failure of one
         self._count_failure(kind)

@@ -75,8 +75,9 @@ class Upstream:
         body: bytes,
         headers: Mapping[str, str],
         on_failure: Callable[[str, bool], None],
+        on_try: Callable[[str, Mapping[str, str]], Mapping[str, str]],
     ) -> ClientResponse:
-        """The service's response, its headers read; the caller must close it.
+        """The service's response, its headers read; the caller must close it. `on_try` makes the headers of each try.
 
         Raises ApiError (502 or 503) where no try got that far: UnreachableError where no connection brought an answer.
         """
@@ -85,7 +86,7 @@ class Upstream:
         for attempt in range(1, self._config.attempts + 1):
             last = attempt == self._config.attempts
             try:
-                response = await session.post(url, data=body, headers=headers, allow_redirects=False)
+                response = await session.post(url, data=body, headers=on_try(url, headers), allow_redirects=False)
             except ClientConnectionError as error:
                 kind = kind_of(error)
                 sent = sent or kind not in NOT_CONNECTED
