@@ -105,7 +105,6 @@ _HOMES = {
     "MonitoredEmbeddingArgs": "monitoring",
     "SemanticRouteArgs": "llm_gateway",
     "SemanticTierArgs": "llm_gateway",
-    "TracesArgs": "llm_gateway",
     "MonitoredModelArgs": "monitoring",
     "Monitoring": "monitoring",
     "MonitoringArgs": "monitoring",
@@ -118,6 +117,7 @@ _HOMES = {
     "ScalingArgs": "inference_service",
     "SemanticCache": "semantic_cache",
     "SemanticCacheArgs": "semantic_cache",
+    "TracesArgs": "llm_gateway",
     "UsagePlanArgs": "api_gateway",
 }
 """The module of each name."""

@@ -8,6 +8,7 @@ import yaml
 from llm_gateway.config import CacheConfig, ConfigError, GatewayConfig, ModelRoute, load
 from llm_gateway.config_watcher import ConfigWatcher
 from llm_gateway.metrics import Metrics
+from llm_gateway.tracing import UNTRACED
 
 from tests.gateway_harness import CHAT, QUESTION, Client, FakeModel, config_for, gateway_for, serving
 

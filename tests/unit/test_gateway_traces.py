@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 import pytest
 from aiohttp import web
+from llm_gateway.cache_policy import tenant
 from llm_gateway.config import GatewayConfig
 from llm_gateway.tracing import is_sampled
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -88,6 +89,19 @@ async def collecting() -> AsyncGenerator[Collector]:
         await runner.cleanup()
 
 
+def tracer_of(client: Client) -> Any:
+    return client.gateway.tracer
+
+
+@asynccontextmanager
+async def traced(collector: Collector, model: FakeModel, **sections: Any) -> AsyncGenerator[Client]:
+    """A gateway that sends its traces to `collector`, in front of `model`, which is served, too."""
+    async with serving(model):
+        traces = {"endpoint": collector.url, **sections.pop("traces", {})}
+        async with gateway_for(config_for(model, traces=traces, **sections)) as client:
+            yield client
+
+
 async def flushed(client: Client, collector: Collector) -> dict[str, list[Span]]:
     """The spans of all requests so far: a change of configuration away from traces sends what waits."""
     await eventually(lambda: client.gateway.in_flight == 0)
@@ -98,13 +112,12 @@ async def flushed(client: Client, collector: Collector) -> dict[str, list[Span]]
 
 
 async def test_a_plain_request_is_a_server_span_with_its_try_at_the_model() -> None:
-    async with collecting() as collector, serving(FakeModel()) as model:
-        config = config_for(model, traces={"endpoint": collector.url})
-        async with gateway_for(config) as client:
-            sent = {**SAMPLED, "tracestate": "vendor=1", "X-Request-Id": "id-1"}
-            status, _, _ = await client.post(CHAT, QUESTION, sent)
-            spans = await flushed(client, collector)
-            assert client.metric("llm_gateway_trace_spans_total", result="exported") == 2
+    model = FakeModel()
+    async with collecting() as collector, traced(collector, model) as client:
+        sent = {**SAMPLED, "tracestate": "vendor=1", "X-Request-Id": "id-1", "Authorization": "Bearer key"}
+        status, _, _ = await client.post(CHAT, QUESTION, sent)
+        spans = await flushed(client, collector)
+        assert client.metric("llm_gateway_trace_spans_total", result="exported") == 2
     assert status == 200
     (server,), (attempt,) = spans[f"POST {CHAT}"], spans["chat m"]
     assert server.kind == Span.SPAN_KIND_SERVER
@@ -123,6 +136,7 @@ async def test_a_plain_request_is_a_server_span_with_its_try_at_the_model() -> N
         "gen_ai.usage.output_tokens": 3,
         "llm_gateway.version": known["llm_gateway.version"],
         "llm_gateway.request_id": "id-1",
+        "llm_gateway.tenant": tenant({"authorization": "Bearer key"}),
         "llm_gateway.cache": "bypass",
         "llm_gateway.cache_reason": "disabled",
         "llm_gateway.tries": 1,
@@ -140,10 +154,9 @@ async def test_a_plain_request_is_a_server_span_with_its_try_at_the_model() -> N
 
 async def test_a_streamed_request_has_the_event_of_its_first_token() -> None:
     model = FakeModel(stream_of(chat_chunk("a"), chat_chunk("b", "stop"), DONE))
-    async with collecting() as collector, serving(model):
-        async with gateway_for(config_for(model, traces={"endpoint": collector.url})) as client:
-            await client.post(CHAT, {**QUESTION, "stream": True}, SAMPLED)
-            spans = await flushed(client, collector)
+    async with collecting() as collector, traced(collector, model) as client:
+        await client.post(CHAT, {**QUESTION, "stream": True}, SAMPLED)
+        spans = await flushed(client, collector)
     (server,) = spans[f"POST {CHAT}"]
     assert [event.name for event in server.events] == ["first_token"]
     assert server.start_time_unix_nano <= server.events[0].time_unix_nano <= server.end_time_unix_nano
@@ -155,11 +168,9 @@ async def test_a_retried_request_has_a_span_for_each_try() -> None:
         return web.Response(status=503) if model.calls == 1 else web.json_response(chat_answer())
 
     model = FakeModel(once_not_now)
-    async with collecting() as collector, serving(model):
-        config = config_for(model, traces={"endpoint": collector.url}, upstream={"backoff_seconds": 0.001})
-        async with gateway_for(config) as client:
-            assert (await client.post(CHAT, QUESTION, SAMPLED))[0] == 200
-            spans = await flushed(client, collector)
+    async with collecting() as collector, traced(collector, model, upstream={"backoff_seconds": 0.001}) as client:
+        assert (await client.post(CHAT, QUESTION, SAMPLED))[0] == 200
+        spans = await flushed(client, collector)
     first, second = spans["chat m"]
     assert first.status.code == 2
     assert attributes(first)["error.type"] == "unavailable"
@@ -175,11 +186,10 @@ async def test_a_failed_request_says_why() -> None:
     async def broken(_: web.Request) -> web.StreamResponse:
         return web.Response(status=500, text="boom")
 
-    async with collecting() as collector, serving(FakeModel(broken)) as model:
-        async with gateway_for(config_for(model, traces={"endpoint": collector.url})) as client:
-            status, _, _ = await client.post(CHAT, QUESTION, SAMPLED)
-            await client.post(CHAT, {**QUESTION, "model": "unheard-of"}, SAMPLED)
-            spans = await flushed(client, collector)
+    async with collecting() as collector, traced(collector, FakeModel(broken)) as client:
+        status, _, _ = await client.post(CHAT, QUESTION, SAMPLED)
+        await client.post(CHAT, {**QUESTION, "model": "unheard-of"}, SAMPLED)
+        spans = await flushed(client, collector)
     failed, refused = spans[f"POST {CHAT}"]
     assert failed.status.code == 2
     assert attributes(failed)["http.response.status_code"] == status
@@ -194,15 +204,14 @@ async def test_a_failed_request_says_why() -> None:
 async def test_a_cached_request_has_a_lookup_and_no_try(tmp_path: Path) -> None:
     with redis_server(tmp_path, RedisServer) as redis:
         cache = {"enabled": True, "url_file": str(redis.url_file), "timeout_seconds": 1, "retry_seconds": 0.02}
-        async with collecting() as collector, serving(FakeModel()) as model:
-            async with gateway_for(config_for(model, cache=cache, traces={"endpoint": collector.url})) as client:
-                await eventually(lambda: client.metric("llm_gateway_cache_available") == 1)
-                await client.post(CHAT, QUESTION, UNSAMPLED)
-                store = client.gateway.backend.cache
-                assert store is not None
-                await store.settle()
-                await client.post(CHAT, QUESTION, SAMPLED)
-                spans = await flushed(client, collector)
+        async with collecting() as collector, traced(collector, FakeModel(), cache=cache) as client:
+            await eventually(lambda: client.metric("llm_gateway_cache_available") == 1)
+            await client.post(CHAT, QUESTION, UNSAMPLED)
+            store = client.gateway.backend.cache
+            assert store is not None
+            await store.settle()
+            await client.post(CHAT, QUESTION, SAMPLED)
+            spans = await flushed(client, collector)
     assert sorted(spans) == [f"POST {CHAT}", "cache lookup"]
     (server,), (lookup,) = spans[f"POST {CHAT}"], spans["cache lookup"]
     assert lookup.parent_span_id == server.span_id
@@ -210,13 +219,11 @@ async def test_a_cached_request_has_a_lookup_and_no_try(tmp_path: Path) -> None:
 
 
 async def test_who_has_decided_is_followed_and_its_header_passed_on() -> None:
-    async with collecting() as collector, serving(FakeModel()) as model:
-        config = config_for(model, traces={"endpoint": collector.url, "sample_percent": 100})
-        async with gateway_for(config) as client:
-            await client.post(CHAT, QUESTION, UNSAMPLED)
-            assert client.gateway.tracer is not None
-            await client.post(CHAT, QUESTION)
-            spans = await flushed(client, collector)
+    model = FakeModel()
+    async with collecting() as collector, traced(collector, model, traces={"sample_percent": 100}) as client:
+        await client.post(CHAT, QUESTION, UNSAMPLED)
+        await client.post(CHAT, QUESTION)
+        spans = await flushed(client, collector)
     assert model.headers[0]["traceparent"] == UNSAMPLED["traceparent"]
     (server,) = spans[f"POST {CHAT}"]
     assert server.trace_id.hex() != TRACE_ID
@@ -254,13 +261,12 @@ async def test_no_prompt_answer_or_key_is_in_what_is_exported() -> None:
 
     question = {**QUESTION, "messages": [{"role": "user", "content": "canary-prompt"}], "user": "canary-user"}
     headers = {**SAMPLED, "x-api-key": "canary-key", "Authorization": "Bearer canary-token"}
-    async with collecting() as collector, serving(FakeModel(secretive)) as model:
-        async with gateway_for(config_for(model, traces={"endpoint": collector.url})) as client:
-            assert b"canary-answer" in (await client.post(CHAT, question, headers))[2]
-            await client.post(CHAT, {**question, "model": "canary-model"}, headers)
-            await client.post(CHAT, b'{"canary-broken', headers)
-            await client.post("/canary-path?canary=query", question, headers)
-            spans = await flushed(client, collector)
+    async with collecting() as collector, traced(collector, FakeModel(secretive)) as client:
+        assert b"canary-answer" in (await client.post(CHAT, question, headers))[2]
+        await client.post(CHAT, {**question, "model": "canary-model"}, headers)
+        await client.post(CHAT, b'{"canary-broken', headers)
+        await client.post("/canary-path?canary=query", question, headers)
+        spans = await flushed(client, collector)
     assert len(spans[f"POST {CHAT}"]) == 3
     assert len(spans["POST"]) == 1
     assert b"canary" not in b"".join(collector.bodies)
@@ -269,13 +275,13 @@ async def test_no_prompt_answer_or_key_is_in_what_is_exported() -> None:
 async def test_traces_are_turned_on_and_off_while_the_gateway_runs(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "llm_gateway.access")
     async with collecting() as collector, serving(FakeModel()) as model, gateway_for(config_for(model)) as client:
-        assert client.gateway.tracer is None
+        assert tracer_of(client) is None
         await client.post(CHAT, QUESTION, SAMPLED)
         client.gateway.configure(GatewayConfig.model_validate(config_for(model, traces={"endpoint": collector.url})))
         await client.post(CHAT, QUESTION, SAMPLED)
-        tracer = client.gateway.tracer
+        tracer = tracer_of(client)
         client.gateway.configure(GatewayConfig.model_validate(config_for(model)))
-        assert client.gateway.tracer is None
+        assert tracer_of(client) is None
         await client.post(CHAT, QUESTION, SAMPLED)
         assert tracer is not None
         await tracer.close()

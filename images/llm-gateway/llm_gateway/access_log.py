@@ -65,6 +65,7 @@ class Record:
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     trace: Trace = UNTRACED
+    """Its spans, where it is traced."""
 
     def saw_first_token(self) -> None:
         """Notes the time of the answer's first bytes; later calls change nothing."""
