@@ -215,8 +215,8 @@ def test_cache_url_is_in_one_secret_and_nowhere_else() -> None:
         (
             {"traces": {"endpoint": "http://collector:4318"}},
             (
-                "traces.endpoint: http://collector:4318 is http to a host that is not SERVICE.NAMESPACE.svc.cluster.local;"
-                " nearest valid value: https://collector:4318"
+                "traces.endpoint: http://collector:4318 is http to a host that is not"
+                " SERVICE.NAMESPACE.svc.cluster.local; nearest valid value: https://collector:4318"
             ),
         ),
         (
