@@ -3,7 +3,7 @@
 from infra.settings import Settings
 from infra.settings.cluster import GpuPoolSettings, SystemPoolSettings
 from infra.settings.embeddings import EmbeddingSettings
-from infra.settings.gateway import DomainSettings, FirewallSettings, UsagePlanSettings
+from infra.settings.gateway import DomainSettings, FirewallSettings, TracesSettings, UsagePlanSettings
 from infra.settings.identity import JwtSettings
 from infra.settings.models import AdapterSettings, ModelSettings
 from infra.settings.storage import SemanticTierSettings
@@ -17,6 +17,7 @@ from llm_serving import (
     MonitoredModelArgs,
     NodePoolArgs,
     SemanticTierArgs,
+    TracesArgs,
     UsagePlanArgs,
 )
 from llm_serving.inference_service import pods_url, service_url
@@ -107,6 +108,11 @@ def semantic_tier(tier: SemanticTierSettings, namespace: str) -> SemanticTierArg
         "max_entries": tier.max_entries,
         "max_partition_entries": tier.max_partition_entries,
     }
+
+
+def traces(traces: TracesSettings) -> TracesArgs:
+    """Return what the gateway is told of traces."""
+    return {"endpoint": traces.endpoint, "sample_percent": traces.sample_percent}
 
 
 def watched_model(name: str, service: str, version: ModelSettings) -> MonitoredModelArgs:

@@ -340,6 +340,8 @@ class Environment:
             args["semantic_cache"] = arguments.semantic_tier(settings.cache.semantic, KUBERNETES_NAMESPACE)
         if settings.api_gateway.jwt:
             args["jwt"] = arguments.jwt(settings.api_gateway.jwt)
+        if settings.gateway.traces:
+            args["traces"] = arguments.traces(settings.gateway.traces)
         # Requests move to a version when it is ready. What gets none is not waited for: a way back that waits for the
         # version that is broken would be none.
         return LlmGateway("gateway", args, self._in_cluster_options(*self._weighted))

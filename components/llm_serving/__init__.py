@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         ModelVersionArgs,
         SemanticRouteArgs,
         SemanticTierArgs,
+        TracesArgs,
     )
     from llm_serving.logging import Logging, LoggingArgs, OpenSearchArgs
     from llm_serving.model_bucket import ModelBucket, ModelBucketArgs
@@ -75,6 +76,7 @@ __all__ = [
     "SemanticCacheArgs",
     "SemanticRouteArgs",
     "SemanticTierArgs",
+    "TracesArgs",
     "UsagePlanArgs",
 ]
 
@@ -122,6 +124,7 @@ _HOMES = {
     "ScalingArgs": "inference_service",
     "SemanticCache": "semantic_cache",
     "SemanticCacheArgs": "semantic_cache",
+    "TracesArgs": "llm_gateway",
     "UsagePlanArgs": "api_gateway",
 }
 """The module of each name."""

@@ -33,6 +33,7 @@ def llm_gateway(
     node_pool: str,
     limits: Mapping[str, int] | None = None,
     jwt: Mapping[str, Any] | None = None,
+    traces: Mapping[str, Any] | None = None,
     network_cidrs: pulumi.Input[Sequence[str]] = (),
     cache_port: int = 6379,
 ) -> dict[str, Any]:
@@ -51,6 +52,7 @@ def llm_gateway(
         },
         **({"limits": dict(limits)} if limits else {}),
         **({"jwt": dict(jwt)} if jwt else {}),
+        **({"traces": dict(traces)} if traces else {}),
         "targetGroupARN": target_group_arn,
         "networkCidrs": network_cidrs,
         "nodeSelector": {taints.POOL_LABEL: node_pool},

@@ -9,7 +9,7 @@ import pulumi
 import pulumi_aws as aws
 import pulumi_kubernetes as kubernetes
 
-from llm_serving import _checks, _semantic_tier, _values, taints
+from llm_serving import _checks, _semantic_tier, _traces, _values, taints
 from llm_serving._api_limits import check_issuer
 from llm_serving.runtimes.launch import refuse
 from llm_serving.versions import Share, share_problems
@@ -60,6 +60,15 @@ class SemanticTierArgs(TypedDict):
     """Questions that are kept, up to 1,000,000; the oldest go first. Default: 20,000."""
     max_partition_entries: NotRequired[int]
     """Questions that are kept of one tenant, model, system prompt and history. Default: 2,000."""
+
+
+class TracesArgs(TypedDict):
+    """Traces of requests."""
+
+    endpoint: str
+    """Address of an OpenTelemetry collector's OTLP/HTTP receiver: https, or http inside the cluster."""
+    sample_percent: NotRequired[float]
+    """Percent of requests that are traced without their caller's asking, 0 to 100. Default: 0."""
 
 
 class ModelRouteArgs(TypedDict):
@@ -134,6 +143,8 @@ class LlmGatewayArgs(TypedDict):
     """Prompt and completion tokens of each API key in any 60 seconds; needs the cache. Default: 0, no limit."""
     jwt: NotRequired[JwtArgs]
     """Whose tokens count, where `ApiGateway` has the authentication TOKEN. Default: nobody's."""
+    traces: NotRequired[TracesArgs]
+    """Where traces of requests go. Default: no request is traced."""
     deletion_protection: NotRequired[bool]
     """Whether AWS refuses to delete the load balancer. Default: true."""
     cache_port: NotRequired[int]
@@ -271,6 +282,7 @@ class LlmGateway(pulumi.ComponentResource):
             cache_ttl_seconds=int(args.get("cache_ttl_seconds", 3600)),
             limits=self._limits,
             jwt=_jwt(args),
+            traces=_traces.values(args),
             cache_secret_name="llm-gateway-cache",  # noqa: S106 - the name of a secret
             cache_semantic=_semantic_tier.tier(args),
             target_group_arn=targets.arn,

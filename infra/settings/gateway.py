@@ -9,6 +9,20 @@ from infra.section import Section, checked, named, problem_of
 from infra.settings.identity import JwtSettings
 from llm_serving import _edge_rules
 from llm_serving._api_limits import check_timeout, check_usage_plans
+from llm_serving._traces import check_endpoint
+
+
+class TracesSettings(Section):
+    """Traces of requests through the LLM gateway."""
+
+    endpoint: Annotated[str, Field(examples=["http://collector.tracing.svc.cluster.local:4318"])]
+    """Address of an OpenTelemetry collector's OTLP/HTTP receiver: https, or http inside the cluster."""
+    sample_percent: Annotated[float, Field(ge=0, le=100)] = 0
+    """Percent of requests that are traced without their caller's asking by a sampled `traceparent`."""
+
+    def problems(self) -> Iterator[str]:
+        """Check the address."""
+        yield from problem_of(check_endpoint, "endpoint", self.endpoint)
 
 
 class GatewaySettings(Section):
@@ -24,6 +38,8 @@ class GatewaySettings(Section):
     """Requests of each API key in any 60 seconds, over all pods: docs/limits.md. Default: no limit."""
     key_tokens_per_minute: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = None
     """Prompt and completion tokens of each API key in any 60 seconds, over all pods. Default: no limit."""
+    traces: TracesSettings | None = None
+    """Where traces of requests go: docs/traces.md. Default: no request is traced."""
 
 
 class UsagePlanSettings(Section):

@@ -13,6 +13,7 @@ from llm_gateway.config import (
     ModelRoute,
     SemanticConfig,
     SemanticRoute,
+    TracesConfig,
     Version,
 )
 
@@ -244,6 +245,29 @@ def test_a_model_elsewhere_is_reached_on_its_port(tmp_path: Path) -> None:
     given = values(models={model: {"url": url} for model, url in urls.items()}, cache=cache)
     outside = [{"protocol": "TCP", "port": port} for port in (443, 8000, 80)]
     assert egress(render(tmp_path, CHART, CHART, given)) == [MODELS, {"ports": outside}]
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "allowed"),
+    [
+        (
+            "http://collector.tracing.svc.cluster.local:4318",
+            {
+                "ports": [{"protocol": "TCP", "port": 4318}],
+                "to": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "tracing"}}}],
+            },
+        ),
+        ("https://collector.example", {"ports": [{"protocol": "TCP", "port": 443}]}),
+    ],
+)
+def test_traces_reach_their_collector(tmp_path: Path, endpoint: str, allowed: dict[str, Any]) -> None:
+    traces = {"endpoint": endpoint, "sample_percent": 0.5}
+    objects = render(tmp_path, CHART, CHART, values(traces=traces))
+    config = GatewayConfig.model_validate(yaml.safe_load(objects["ConfigMap"]["data"]["gateway.yaml"]))
+    assert config.traces == TracesConfig(endpoint=endpoint, sample_percent=0.5)
+    assert egress(objects)[-1] == allowed
+    with pytest.raises(ChartError, match="endpoint"):
+        render(tmp_path, CHART, CHART, values(traces={"sample_percent": 1}))
 
 
 def test_versions_reach_the_gateway_as_they_are(tmp_path: Path) -> None:

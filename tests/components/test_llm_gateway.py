@@ -168,6 +168,16 @@ def test_limits_of_a_key_that_are_set() -> None:
     assert "limits" not in gateway(models=tiny).one(CHART, "g").inputs["values"]
 
 
+def test_traces_that_are_set() -> None:
+    tiny = {"tiny": {"url": "http://tiny:8080"}}
+    made = gateway(models=tiny, traces={"endpoint": "https://collector.example:4318/", "sample_percent": 0.5})
+    assert made.one(CHART, "g").inputs["values"]["traces"] == {
+        "endpoint": "https://collector.example:4318",
+        "sample_percent": 0.5,
+    }
+    assert "traces" not in gateway(models=tiny).one(CHART, "g").inputs["values"]
+
+
 def test_versions_share_a_route() -> None:
     made = gateway(models={"tiny": {"timeout_seconds": 60, "versions": VERSIONS}})
     assert made.inputs(CHART, "g")["values"]["models"] == {
@@ -220,6 +230,24 @@ UNCERTIFIED = "and the pods behind it are asked by their addresses, for which th
         (
             {"models": {"tiny": {"url": "http://tiny", "semantic_cache": {"mode": "answer"}}}},
             f"models.tiny.semantic_cache: needs the gateway's semantic_cache, and cache_enabled; {NONE}",
+        ),
+        (
+            {"traces": {"endpoint": "http://collector:4318"}},
+            (
+                "traces.endpoint: http://collector:4318 is http to a host that is not"
+                " SERVICE.NAMESPACE.svc.cluster.local; nearest valid value: https://collector:4318"
+            ),
+        ),
+        (
+            {"traces": {"endpoint": "https://user:key@collector"}},
+            (
+                "traces.endpoint: is no http or https address of a host and a port;"
+                " nearest valid value: http://collector.tracing.svc.cluster.local:4318"
+            ),
+        ),
+        (
+            {"traces": {"endpoint": "https://collector", "sample_percent": -1}},
+            "traces.sample_percent: -1 is outside 0 to 100; nearest valid value: 0",
         ),
         (
             {"key_requests_per_minute": -1},

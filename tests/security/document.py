@@ -40,6 +40,7 @@ NETWORK = """\
 | gateway pods, pods labelled `llm-serving/client: "true"` | model, embedding pods | 8080 | network policies of both |
 | pods of the namespace `monitoring` | gateway, model and embedding pods | 8080 | network policies |
 | gateway pods | an embedder outside, where `cache.semantic.embedderUrl` is set | that of its address | network policy |
+| gateway pods | a collector of traces, where `gateway.traces` is set | that of its address | network policy |
 | gateway pods | cache | 6379 | security group of the cache, network policy |
 | model pods | S3 | 443 | network policy; the role reads one model's prefix |
 | model pods | Pod Identity agent | 80 | network policy |

@@ -179,6 +179,15 @@ BROKEN: list[tuple[str, object, str]] = [
     # autoscaling
     ("autoscaling.operator", "chart",
      "autoscaling.operator: 'chart' is not one of install, existing; nearest valid value: install"),
+    ("gateway.traces", {}, "gateway.traces.endpoint: is missing; it has no default"),
+    ("gateway.traces", {"endpoint": "https://c:4318", "samplePercent": 101},
+     "gateway.traces.samplePercent: 101 is above 100; nearest valid value: 100"),
+    ("gateway.traces", {"endpoint": "http://collector.example:4318"},
+     ("gateway.traces.endpoint: http://collector.example:4318 is http to a host that is not"
+      " SERVICE.NAMESPACE.svc.cluster.local; nearest valid value: https://collector.example:4318")),
+    ("gateway.traces", {"endpoint": "https://collector.example/v1/traces"},
+     ("gateway.traces.endpoint: is no http or https address of a host and a port;"
+      " nearest valid value: http://collector.tracing.svc.cluster.local:4318")),
     ("gateway.keyRequestsPerMinute", 0,
      "gateway.keyRequestsPerMinute: 0 is below 1; nearest valid value: 1"),
     (f"{MODEL}.autoscaling", {"minReplicas": 2}, f"{MODEL}.autoscaling.maxReplicas: is missing; it has no default"),

@@ -43,7 +43,7 @@ GATEWAY = (
     ),
     *counters("llm_gateway_pod_choices_total", labels=("model", "version", "result")),
     *counters("llm_gateway_shadow_requests_total", labels=("model", "version", "result")),
-    *counters("llm_gateway_config_reloads_total", labels=("result",)),
+    *counters("llm_gateway_config_reloads_total", "llm_gateway_trace_spans_total", labels=("result",)),
 )
 """From `llm_gateway/metrics.py`; a test compares the two."""
 

@@ -10,6 +10,7 @@ import orjson
 from prometheus_client import Counter
 
 from llm_gateway.metrics import Metrics
+from llm_gateway.tracing import UNTRACED, Trace
 
 _log = logging.getLogger("llm_gateway.access")
 
@@ -63,6 +64,8 @@ class Record:
     """Seconds from the request's arrival."""
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    trace: Trace = UNTRACED
+    """Its spans, where it is traced."""
 
     def saw_first_token(self) -> None:
         """Notes the time of the answer's first bytes; later calls change nothing."""
@@ -81,6 +84,7 @@ class Record:
         self._count_tokens(metrics.cache_tokens_saved if self.cache == "hit" else metrics.tokens)
         if _log.isEnabledFor(logging.INFO):
             _log.info("request", extra={"fields": self._fields(elapsed)})
+        self.trace.finish(self)
 
     def _count_tokens(self, counter: Counter) -> None:
         if self.prompt_tokens:
@@ -107,5 +111,6 @@ class Record:
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.completion_tokens,
             "error": self.error or None,
+            "trace_id": self.trace.trace_id or None,
         }
         return {name: value for name, value in known.items() if value is not None}

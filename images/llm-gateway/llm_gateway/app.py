@@ -68,6 +68,8 @@ def _framed(
 
     async def handle(request: web.Request) -> web.StreamResponse:
         record = Record(_request_id(request), request.method, endpoint)
+        if gateway.tracer is not None:
+            record.trace = gateway.tracer.begin(request.headers, record)
         gateway.request_began()
         try:
             response = await _answer(gateway, request, record, handler)

@@ -1,5 +1,6 @@
 """What is counted of a request on its way to a model's service."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from llm_gateway.access_log import Record
@@ -20,9 +21,14 @@ class Attempts:
         """Counts by what its pod was chosen."""
         self.metrics.pod_choices.labels(*self._labels, how).inc()
 
+    def began(self, url: str, headers: Mapping[str, str]) -> Mapping[str, str]:
+        """The headers of a try, which join the model to the request's trace."""
+        return self.record.trace.try_began(url, headers)
+
     def failed(self, kind: str, *, again: bool) -> None:
         """Counts a try that failed, and the next one where there is one."""
         self.record.tries += 1
+        self.record.trace.try_failed(kind)
         if self.waits and kind in NOT_CONNECTED:
             return
         self.count_failure(kind)

@@ -248,6 +248,15 @@ class UpstreamConfig(_Section):
     """Copies for shadow versions in flight at once; what comes beyond is not copied."""
 
 
+class TracesConfig(_Section):
+    """Traces of requests, sent to an OpenTelemetry collector."""
+
+    endpoint: BaseUrl
+    """Base URL of the collector's OTLP/HTTP receiver; spans go to its `/v1/traces`."""
+    sample_percent: float = Field(default=0.0, ge=0, le=100)
+    """Percent of the requests that are traced among those whose callers have not decided by `traceparent`."""
+
+
 class ServerConfig(_Section):
     """Limits towards the callers."""
 
@@ -270,6 +279,8 @@ class GatewayConfig(_Section):
     jwt: JwtConfig | None = None
     upstream: UpstreamConfig = UpstreamConfig()
     server: ServerConfig = ServerConfig()
+    traces: TracesConfig | None = None
+    """Where traces go. Default: no request is traced."""
 
     @cached_property
     def adapters(self) -> dict[str, str]:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
 
 from llm_gateway.cache import CacheStore
 from llm_gateway.config import GatewayConfig, JwtConfig, ServerConfig
@@ -15,7 +16,12 @@ from llm_gateway.semantic_cache import SemanticCache
 from llm_gateway.shadow import Shadows
 from llm_gateway.upstream import Upstream
 
-_Closed = SemanticCache | CacheStore | Identity | Upstream | None
+if TYPE_CHECKING:
+    from llm_gateway.trace_export import Tracer
+
+
+class _Closing(Protocol):
+    async def close(self) -> None: ...
 
 
 class Gateway:
@@ -26,6 +32,8 @@ class Gateway:
         self.draining = False
         self.loaded_at = 0
         """When the configuration in force was put so, in seconds since the epoch."""
+        self.tracer: Tracer | None = None
+        """What traces requests; None where none is."""
         self._backend: Backend | None = None
         self._shadows = Shadows(self.metrics)
         self._in_flight = 0
@@ -73,13 +81,22 @@ class Gateway:
         keep_identity = old is not None and old.config.jwt == config.jwt
         identity = old.identity if old and keep_identity else self._new_identity(config.jwt)
         self._backend = Backend(config, upstream, cache, semantic, self._shadows, self.metrics, identity)
+        tracer = self.tracer
+        keep_tracer = old is not None and old.config.traces == config.traces
+        if not keep_tracer:
+            self.tracer = self._new_tracer(config)
         self.metrics.expect(config.routes)
         self.loaded_at = int(time.time())
         if old is not None:
             longest = max(route.timeout_seconds for route in old.config.models.values())
-            closing: list[_Closed] = [None if keep_cache else old.semantic, None if keep_cache else old.cache]
-            closing.append(None if keep_identity else old.identity)
-            self._retire([*closing, None if keep_upstream else old.upstream], longest)
+            closing = [
+                None if keep_cache else old.semantic,
+                None if keep_cache else old.cache,
+                None if keep_identity else old.identity,
+                None if keep_upstream else old.upstream,
+                None if keep_tracer else tracer,
+            ]
+            self._retire(closing, longest)
 
     def request_began(self) -> None:
         """Counts a request in."""
@@ -107,7 +124,15 @@ class Gateway:
         await self._shadows.close()
         if self._backend is not None:
             backend = self._backend
-            await _close([backend.semantic, backend.cache, backend.identity, backend.upstream])
+            await _close([backend.semantic, backend.cache, backend.identity, backend.upstream, self.tracer])
+
+    def _new_tracer(self, config: GatewayConfig) -> "Tracer | None":
+        if config.traces is None:
+            return None
+        # OpenTelemetry takes time and memory to import: only a gateway that traces pays for it.
+        from llm_gateway.trace_export import Tracer  # noqa: PLC0415
+
+        return Tracer(config.traces, self.metrics)
 
     def _new_cache(self, config: GatewayConfig) -> tuple[CacheStore | None, SemanticCache | None]:
         self._stop_cache_tasks()
@@ -139,7 +164,7 @@ class Gateway:
         while self._cache_tasks:
             self._cache_tasks.pop().cancel()
 
-    def _retire(self, closing: Sequence[_Closed], after_seconds: float) -> None:
+    def _retire(self, closing: Sequence[_Closing | None], after_seconds: float) -> None:
         """Closes what is no longer in force once the last request that may use it has ended."""
 
         async def close() -> None:
@@ -154,7 +179,7 @@ class Gateway:
             task.add_done_callback(self._retired.discard)
 
 
-async def _close(closing: Sequence[_Closed]) -> None:
+async def _close(closing: Sequence[_Closing | None]) -> None:
     for each in closing:
         if each is not None:
             await each.close()

@@ -159,6 +159,12 @@ class Metrics:
             ["result"],
             registry=self.registry,
         )
+        self.spans = Counter(
+            "llm_gateway_trace_spans",
+            "Spans of traced requests: exported, failed at the collector, or dropped because too many waited.",
+            ["result"],
+            registry=self.registry,
+        )
         self.draining = Gauge(
             "llm_gateway_draining", "Whether the process is on its way out (1).", registry=self.registry
         )

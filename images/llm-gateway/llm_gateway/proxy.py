@@ -124,7 +124,8 @@ class Exchange:
         key = cache_policy.key(self._inference, record.tenant, self._version.revision)
         fresh = cache_policy.wants_fresh(self._request.headers)
         try:
-            value = None if fresh else await cache.get(key)
+            with record.trace.step("cache lookup"):
+                value = None if fresh else await cache.get(key)
         except CacheUnavailableError:
             record.cache_reason = "unavailable"
             return None
@@ -152,7 +153,8 @@ class Exchange:
         asked = question(self._inference, record.tenant, self._version.revision, semantic.max_question_chars)
         if asked is None:
             return None
-        self._similar = found = await semantic.look(self._inference.model, asked, route, self._from_cache)
+        with record.trace.step("semantic lookup"):
+            self._similar = found = await semantic.look(self._inference.model, asked, route, self._from_cache)
         if found is None:
             return None
         record.similarity = found.similarity
@@ -194,6 +196,7 @@ class Exchange:
                 return await self._pass_stream(response)
             body = await upstream.read(response)
         finally:
+            self._record.trace.try_answered(response.status)
             upstream.release(response)
         if response.status >= 400:
             if response.status >= 500:

@@ -85,6 +85,10 @@ class Watcher(Protocol):
     def routed(self, how: str) -> None:
         """By what its pod was chosen."""
 
+    def began(self, url: str, headers: Mapping[str, str]) -> Mapping[str, str]:
+        """A try begins; returns the headers to send with it."""
+        ...
+
     def failed(self, kind: str, *, again: bool) -> None:
         """A try has failed, and whether there will be another one."""
 
@@ -225,12 +229,12 @@ class Upstream:
         return (*order[: max(1, self._config.attempts - 1)], url)
 
     async def _post(self, session: ClientSession, base: str, call: _Call) -> ClientResponse:
+        url = base + call.target.path
+        headers = call.watcher.began(url, call.headers)
         self._ejections.begin(base)
         self.loads[base] += 1
         try:
-            response = await session.post(
-                base + call.target.path, data=call.body, headers=call.headers, allow_redirects=False
-            )
+            response = await session.post(url, data=call.body, headers=headers, allow_redirects=False)
         except BaseException:
             self._unload(base)
             raise
