@@ -195,6 +195,7 @@ class Environment:
             "pool": model.pool,
             "runtime": model.runtime,
             "gpus": model.gpus,
+            "nodes": model.nodes,
             "max_input_tokens": model.max_input_tokens,
             "max_total_tokens": model.max_total_tokens,
             "max_concurrent_requests": model.max_concurrent_requests,
@@ -211,8 +212,6 @@ class Environment:
             args["autoscaling"] = self._scaling(model.autoscaling)
         else:
             args["replicas"] = model.replicas
-        if model.nodes > 1:
-            args["nodes"] = model.nodes
         if model.weights is not None:
             args["weights"] = model.weights
         if model.dtype is not None:

@@ -1,4 +1,4 @@
-"""A chart of others, in a namespace of its own that lets through what it needs: how controllers of others are installed."""
+"""A chart of others, in a namespace of its own that lets through what it needs: how controllers are installed."""
 
 from typing import Any, NamedTuple, cast
 
