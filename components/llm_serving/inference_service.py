@@ -231,9 +231,9 @@ def _autoscaling(args: InferenceServiceArgs) -> pulumi.Output[Mapping[str, Any]]
     scaling = _scaling.checked(**cast(dict[str, Any], numbers))
     service, runtime = args.get("service_name", args["model"]), args.get("runtime", "tgi")
     observability.runtime(runtime).require_queue()
-    if args.get("nodes", 1) > 1:
+    if (nodes := args.get("nodes", 1)) > 1:
         raise ValueError(
-            f"autoscaling: a replica spans {args['nodes']:g} nodes, and KEDA may scale Deployments only;"
+            f"autoscaling: a replica spans {nodes:g} nodes, and KEDA may scale Deployments only;"
             f" nearest valid value: none, and replicas {max(1, scaling.min_replicas)}"
         )
     return pulumi.Output.all(args["namespace"], given["prometheus_url"]).apply(
