@@ -364,8 +364,7 @@ NOTHING_TO_SECURE: Mapping[str, str] = {
         f"llm-serving:index:{name}": "a component: its resources are checked"
         for name in (
             "ApiGateway", "Autoscaling", "EmbeddingService", "GpuAgents", "GpuCluster", "InferenceService",
-            "LeaderWorkerSets", "LlmGateway", "Logging", "ModelBucket", "Monitoring", "Network", "NodeAutoscaling",
-            "SemanticCache",
+            "LlmGateway", "Logging", "ModelBucket", "Monitoring", "Network", "NodeAutoscaling", "SemanticCache",
         )
     },
     f"{S3}LifecycleConfiguration:BucketLifecycleConfiguration": PART,
