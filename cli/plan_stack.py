@@ -138,6 +138,7 @@ def _service_json(placed: Placed) -> dict[str, Any]:
         "replicas": service.replicas,
         "max_replicas": service.most_replicas,
         "tensor_parallel": service.gpus,
+        "nodes": service.nodes,
         "quantization": service.quantization,
         "max_total_tokens": service.max_total_tokens,
         "fits": result.fits if result else None,

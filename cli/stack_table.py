@@ -48,7 +48,8 @@ def services(planned: StackPlan) -> Table:
     for placed in planned.services:
         service, result = placed.service, placed.fit
         model = service.model.name if service.model else f"{service.model_reference} (unknown)"
-        split = f" x {service.gpus} GPUs" if service.gpus > 1 else ""
+        split = f" x {service.nodes} nodes" if service.nodes > 1 else ""
+        split += f" x {service.gpus} GPUs" if service.gpus > 1 else ""
         instance = placed.instance.name if placed.instance else "unknown type"
         counts = ["unknown", "unknown", "unknown"]
         if result is not None:

@@ -99,6 +99,7 @@ def _service(name: str, model: ModelSettings, base: Path) -> Service:
         replicas=model.least_replicas,
         max_replicas=model.most_replicas if model.autoscaling else None,
         gpus=model.gpus,
+        nodes=model.nodes,
         weight_gb=model.weight_gb,
         max_input_tokens=model.max_input_tokens,
         max_total_tokens=model.max_total_tokens,

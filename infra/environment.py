@@ -22,6 +22,7 @@ from llm_serving import (
     GpuCluster,
     InferenceService,
     InferenceServiceArgs,
+    LeaderWorkerSets,
     LlmGateway,
     LlmGatewayArgs,
     Logging,
@@ -63,6 +64,7 @@ class Environment:
         self._create_gpu_agents()
         self._create_node_autoscaling()
         self._autoscaling = self._create_autoscaling()
+        self._leader_worker_sets = self._create_leader_worker_sets()
         self._weighted: list[InferenceService] = []
         for name, model in settings.models.items():
             for version in model.versions or (STABLE,):
@@ -193,6 +195,7 @@ class Environment:
             "pool": model.pool,
             "runtime": model.runtime,
             "gpus": model.gpus,
+            "nodes": model.nodes,
             "max_input_tokens": model.max_input_tokens,
             "max_total_tokens": model.max_total_tokens,
             "max_concurrent_requests": model.max_concurrent_requests,
@@ -223,7 +226,9 @@ class Environment:
             args["max_batch_prefill_tokens"] = model.max_batch_prefill_tokens
         # KEDA must be there for as long as what it scales: it has to let go of each before that can be deleted.
         scaled_by = [self._autoscaling] if model.autoscaling and self._autoscaling else []
-        return InferenceService(service, args, self._in_cluster_options(*scaled_by))
+        # So must the controller of the groups, for whose type there is no API without it.
+        run_by = [self._leader_worker_sets] if model.nodes > 1 and self._leader_worker_sets else []
+        return InferenceService(service, args, self._in_cluster_options(*scaled_by, *run_by))
 
     def _create_embedding_service(self, name: str) -> None:
         settings = self._settings.embeddings[name]
@@ -316,6 +321,12 @@ class Environment:
             return None
         # It has its own metrics scraped, by the Prometheus operator's custom resources.
         return Autoscaling("autoscaling", {}, self._in_cluster_options(self._monitoring))
+
+    def _create_leader_worker_sets(self) -> LeaderWorkerSets | None:
+        services = (each for name, model in self._settings.models.items() for each in model.services(name).values())
+        if self._settings.leader_worker_sets.controller == "existing" or all(each.nodes == 1 for each in services):
+            return None
+        return LeaderWorkerSets("leader-worker-sets", {}, self._in_cluster_options())
 
     def _create_gateway(self) -> LlmGateway:
         settings = self._settings

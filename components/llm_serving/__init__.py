@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from llm_serving.gpu_agents import GpuAgents, GpuAgentsArgs
     from llm_serving.image_repositories import ImageRepositories, ImageRepositoriesArgs
     from llm_serving.inference_service import AdapterArgs, InferenceService, InferenceServiceArgs, ScalingArgs
+    from llm_serving.leader_worker_sets import LeaderWorkerSets, LeaderWorkerSetsArgs
     from llm_serving.llm_gateway import (
         JwtArgs,
         LlmGateway,
@@ -53,6 +54,8 @@ __all__ = [
     "InferenceService",
     "InferenceServiceArgs",
     "JwtArgs",
+    "LeaderWorkerSets",
+    "LeaderWorkerSetsArgs",
     "LlmGateway",
     "LlmGatewayArgs",
     "Logging",
@@ -100,6 +103,8 @@ _HOMES = {
     "ImageRepositoriesArgs": "image_repositories",
     "InferenceService": "inference_service",
     "InferenceServiceArgs": "inference_service",
+    "LeaderWorkerSets": "leader_worker_sets",
+    "LeaderWorkerSetsArgs": "leader_worker_sets",
     "LlmGateway": "llm_gateway",
     "LlmGatewayArgs": "llm_gateway",
     "Logging": "logging",

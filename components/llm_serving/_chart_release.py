@@ -1,4 +1,4 @@
-"""A chart of others, in a namespace of its own that lets through what it needs: how both autoscalers are installed."""
+"""A chart of others, in a namespace of its own that lets through what it needs: how controllers are installed."""
 
 from typing import Any, NamedTuple, cast
 
@@ -7,11 +7,14 @@ import pulumi_kubernetes as kubernetes
 
 
 class ChartSource(NamedTuple):
-    """Where a chart comes from. The release has its name."""
+    """Where a chart comes from."""
 
     name: str
+    """Its name in the repository; its whole address where it is in an OCI registry."""
     version: str
-    repository: str
+    repository: str | None
+    release: str | None = None
+    """Name of the release. None for the chart's."""
 
 
 def own_namespace(
@@ -42,10 +45,10 @@ def released(
     """Install the chart; returns the namespace's name, known once what is in it runs."""
     release = kubernetes.helm.v3.Release(
         name,
-        name=source.name,
+        name=source.release or source.name,
         chart=source.name,
         version=source.version,
-        repository_opts={"repo": source.repository},
+        repository_opts=None if source.repository is None else {"repo": source.repository},
         namespace=namespace.metadata.name.apply(str),
         values=values,
         # A release that fails half-way is taken back whole, rather than left to be found pending.

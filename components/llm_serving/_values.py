@@ -98,6 +98,7 @@ def inference_service(
         **({"podsService": True} if pods_service else {}),
         **_launched(launch),
         "progressDeadlineSeconds": PULL_SECONDS + fetch_seconds + launch.startup_seconds,
+        **({"nodes": spec.nodes, "workerArgs": launch.worker_args} if spec.nodes > 1 else {}),
         "gpus": spec.gpus,
         "sharedMemoryMib": shared_mib,
         "modelVolumeMib": volume_mib(copied_gb) if copied_gb else 0,

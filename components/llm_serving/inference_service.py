@@ -13,6 +13,8 @@ from llm_serving import _checks, _iam, _scaling, _values, observability
 from llm_serving.runtimes import RUNTIMES, tensorrt_llm
 from llm_serving.runtimes.launch import PORT, Adapter, ServiceSpec, refuse
 
+MOST_NODES = 16
+"""The most that a replica may span: no model of the catalog needs more."""
 CHART = Path(__file__).parent / "charts" / "inference-service"
 
 
@@ -83,11 +85,14 @@ class InferenceServiceArgs(TypedDict):
     runtime: NotRequired[str]
     """What serves the model. Default: tgi."""
     replicas: NotRequired[int]
-    """Pods. Default: 1. Not together with `autoscaling`."""
+    """Pods, or groups of them where a replica spans nodes. Default: 1. Not together with `autoscaling`."""
     autoscaling: NotRequired[ScalingArgs]
     """What decides the number of pods instead; KEDA must be in the cluster already. Default: it is fixed."""
     gpus: NotRequired[int]
     """GPUs of each pod, 1 to 8. Default: 1."""
+    nodes: NotRequired[int]
+    """Nodes that one replica spans, 1 to 16, with a pod of `gpus` GPUs on each; more than 1 on vllm only, in a cluster
+    that has the controller of LeaderWorkerSets, without `autoscaling`. Default: 1."""
     max_concurrent_requests: NotRequired[int]
     """Requests in a pod at once; the next is refused with 429. Default: 128."""
     cpu_millicores: NotRequired[int]
@@ -226,6 +231,11 @@ def _autoscaling(args: InferenceServiceArgs) -> pulumi.Output[Mapping[str, Any]]
     scaling = _scaling.checked(**cast(dict[str, Any], numbers))
     service, runtime = args.get("service_name", args["model"]), args.get("runtime", "tgi")
     observability.runtime(runtime).require_queue()
+    if (nodes := args.get("nodes", 1)) > 1:
+        raise ValueError(
+            f"autoscaling: a replica spans {nodes:g} nodes, and KEDA may scale Deployments only;"
+            f" nearest valid value: none, and replicas {max(1, scaling.min_replicas)}"
+        )
     return pulumi.Output.all(args["namespace"], given["prometheus_url"]).apply(
         lambda known: _scaling.chart_values(
             scaling, namespace=known[0], model=service, runtime=runtime, prometheus_url=known[1]
@@ -239,6 +249,7 @@ def _spec(args: InferenceServiceArgs) -> ServiceSpec:
         model=args["model"],
         weight_gb=args["weight_gb"],
         gpus=_checks.whole("gpus", args.get("gpus", 1), low=1, high=8),
+        nodes=_checks.whole("nodes", args.get("nodes", 1), low=1, high=MOST_NODES),
         max_input_tokens=int(args["max_input_tokens"]),
         max_total_tokens=int(args["max_total_tokens"]),
         max_concurrent_requests=int(args.get("max_concurrent_requests", 128)),

@@ -21,6 +21,7 @@ from infra.settings.cluster import ClusterSettings
 from infra.settings.embeddings import EmbeddingSettings
 from infra.settings.gateway import ApiGatewaySettings, GatewaySettings
 from infra.settings.images import ImagesSettings
+from infra.settings.leader_worker_sets import LeaderWorkerSetSettings
 from infra.settings.logging import LoggingSettings
 from infra.settings.models import ModelSettings
 from infra.settings.monitoring import MonitoringSettings
@@ -66,6 +67,8 @@ class Settings(Section):
     """Prometheus, its rules and dashboards, and who is told."""
     autoscaling: AutoscalingSettings = AutoscalingSettings()
     """Where KEDA comes from, which scales the models that have `autoscaling`."""
+    leader_worker_sets: LeaderWorkerSetSettings = LeaderWorkerSetSettings()
+    """Where the controller comes from that runs the models which have `nodes` above 1."""
     models: Annotated[dict[str, ModelSettings], Field(min_length=1)]
     """Models to serve, by name."""
     embeddings: dict[str, EmbeddingSettings] = Field(default_factory=dict[str, EmbeddingSettings])
@@ -105,6 +108,7 @@ class Settings(Section):
         yield from self._image_problems()
         yield from self._name_problems()
         yield from self._pods_name_problems()
+        yield from self._group_name_problems()
         yield from self._cache_problems()
         yield from self._adapter_problems()
         if self.api_gateway.domain is not None:
@@ -172,6 +176,17 @@ class Settings(Section):
                 yield (
                     f"models.{name}.prefixAffinity: true, and the Service of its pods, {taken}, would have the name of"
                     " another service; nearest valid value: false"
+                )
+
+    def _group_name_problems(self) -> Iterator[str]:
+        """Check that the controller's own Service of a replica that spans nodes has a name of its own."""
+        services = {service: each for name, own in self.models.items() for service, each in own.services(name).items()}
+        for service, model in services.items():
+            taken = f"{service}-group"
+            if model.nodes > 1 and (taken in services or taken in self.embeddings):
+                yield (
+                    f"models.{taken}: is the name of what runs {service} on {model.nodes} nodes;"
+                    f" nearest valid value: {taken}-2"
                 )
 
     def _adapter_problems(self) -> Iterator[str]:

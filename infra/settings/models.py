@@ -75,6 +75,8 @@ class ServingSettings(Section):
     """What decides the number of pods instead. Default: it is fixed."""
     gpus: Annotated[int, Field(ge=1, le=8)] = 1
     """GPUs of each pod."""
+    nodes: Annotated[int, Field(ge=1, le=16)] = 1
+    """Nodes that one replica spans, with a pod of `gpus` GPUs on each; on vllm only: docs/multi-node.md."""
     max_input_tokens: Annotated[int, Field(ge=1)] = 4096
     """Longest prompt in tokens."""
     max_total_tokens: Annotated[int, Field(ge=2)] = 8192
@@ -188,6 +190,7 @@ class ModelSettings(ServingSettings):
             model=name,
             weight_gb=self.weight_gb,
             gpus=self.gpus,
+            nodes=self.nodes,
             max_input_tokens=self.max_input_tokens,
             max_total_tokens=self.max_total_tokens,
             max_concurrent_requests=self.max_concurrent_requests,
@@ -238,6 +241,11 @@ class ModelSettings(ServingSettings):
             yield (
                 f"replicas: {self.replicas} is fixed, and autoscaling decides it; nearest valid value: none, and"
                 f" autoscaling.minReplicas {self.replicas}"
+            )
+        if self.nodes > 1:
+            yield (
+                f"autoscaling: a replica spans {self.nodes} nodes, and KEDA may scale Deployments only;"
+                f" nearest valid value: none, and replicas {max(1, self.autoscaling.min_replicas)}"
             )
         exported = observability.runtime(self.runtime)
         if exported.queue is None:

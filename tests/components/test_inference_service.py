@@ -50,6 +50,17 @@ def test_every_resource() -> None:
     }
 
 
+def test_a_replica_may_span_nodes() -> None:
+    values = service(runtime="vllm", gpus=8, nodes=2).one(CHART, "s").inputs["values"]
+    assert (values["nodes"], values["gpus"], values["workerArgs"]) == (2, 8, ["--headless"])
+    assert "nodes" not in service(runtime="vllm").one(CHART, "s").inputs["values"]
+    with pytest.raises(ValueError, match="nodes: 17 is outside 1 to 16; nearest valid value: 16"):
+        service(runtime="vllm", nodes=17)
+    scaling = {"max_replicas": 2, "min_replicas": 2, "prometheus_url": "http://prometheus:9090"}
+    with pytest.raises(ValueError, match=r"2 nodes, and KEDA may scale Deployments only; .* and replicas 2"):
+        service(runtime="vllm", nodes=2, autoscaling=scaling)
+
+
 def test_chart_values() -> None:
     chart = service(replicas=2, max_concurrent_requests=64, cpu_millicores=250, memory_mib=512).one(CHART, "s")
     assert chart.inputs["name"] == "tiny"

@@ -78,6 +78,7 @@ def test_required_inputs_are_few() -> None:
             "revision",
             "weightGb",
         ],
+        "LeaderWorkerSets": [],
         "LlmGateway": ["cacheUrl", "clusterSecurityGroupId", "image", "models", "namespace", "subnetIds", "vpcId"],
         "Logging": ["clusterName"],
         "ModelBucket": [],

@@ -234,6 +234,17 @@ def test_the_runtime_is_one_field_of_a_model(runtime: str, tag: str, metrics: st
     assert keys(made) == keys(served_by("tgi"))
 
 
+def test_the_controller_of_groups_comes_with_the_first_model_that_spans_nodes() -> None:
+    spanning, alone = served_by("vllm", nodes=2), served_by("vllm")
+    assert set(keys(spanning)) - set(keys(alone)) == {
+        "kubernetes:core/v1:Namespace::leader-worker-sets-namespace",
+        "kubernetes:helm.sh/v3:Release::leader-worker-sets-lws",
+        "kubernetes:networking.k8s.io/v1:NetworkPolicy::leader-worker-sets-traffic",
+        "llm-serving:index:LeaderWorkerSets::leader-worker-sets",
+    }
+    assert spanning.inputs("kubernetes:helm.sh/v4:Chart", "qwen2-5-7b-instruct")["values"]["nodes"] == 2
+
+
 def test_how_weights_come_to_a_pod_is_a_models_own() -> None:
     for fields, copies in (({}, False), ({"weights": "copy"}, True)):
         made = served_by("vllm", **fields)

@@ -38,6 +38,11 @@ BROKEN: list[tuple[str, object, str]] = [
     (f"{MODEL}.pool", REMOVE, f"{MODEL}.pool: is missing; it has no default"),
     ("cluster.accessEntries.team", {"principalArn": ROLE},
      "cluster.accessEntries.team.policy: is missing; it has no default"),
+    # nodes of a replica
+    (f"{MODEL}.nodes", 0, f"{MODEL}.nodes: 0 is below 1; nearest valid value: 1"),
+    (f"{MODEL}.nodes", 17, f"{MODEL}.nodes: 17 is above 16; nearest valid value: 16"),
+    ("leaderWorkerSets.controller", "none",
+     "leaderWorkerSets.controller: 'none' is not one of install, existing; nearest valid value: install"),
     # types
     ("tags", ["a"], "tags: ['a'] is not a group of keys"),
     ("tags.environment", 1, "tags.environment: 1 is not text (put it in quotes)"),
@@ -355,6 +360,42 @@ def test_the_service_of_a_models_pods_has_a_name_of_its_own() -> None:
     assert problem == (
         f"llm-serving:{MODEL}.prefixAffinity: true, and the Service of its pods, smollm2-135m-pods, would have the name"
         " of another service; nearest valid value: false"
+    )
+
+
+def spanning(**fields: object) -> dict[str, Any]:
+    """The model on vLLM over two nodes."""
+    settings = changed("images.vllm", {"tag": "0.33.0"})
+    model = {**settings["models"]["smollm2-135m"], "runtime": "vllm", "nodes": 2}
+    del model["autoscaling"]
+    settings["models"]["smollm2-135m"] = model | fields
+    return settings
+
+
+def test_a_replica_that_spans_nodes_is_not_scaled() -> None:
+    assert loaded(spanning()).models["smollm2-135m"].nodes == 2
+    settings = spanning(autoscaling={"minReplicas": 0, "maxReplicas": 2})
+    (problem,) = problems(settings)
+    assert problem == (
+        f"llm-serving:{MODEL}.autoscaling: a replica spans 2 nodes, and KEDA may scale Deployments only; nearest valid"
+        " value: none, and replicas 1"
+    )
+
+
+def test_a_replica_spans_nodes_on_vllm_only() -> None:
+    only = "nearest valid value: 1, or runtime vllm"
+    assert problems(spanning(runtime="tgi")) == [
+        f"llm-serving:{MODEL}.nodes: 2, and TGI splits a model over the GPUs of one node only; {only}"
+    ]
+
+
+def test_what_runs_a_replica_that_spans_nodes_has_a_name_of_its_own() -> None:
+    settings = spanning()
+    settings["models"]["smollm2-135m-group"] = {**settings["models"]["smollm2-135m"], "nodes": 1}
+    (problem,) = problems(settings)
+    assert problem == (
+        f"llm-serving:{MODEL}-group: is the name of what runs smollm2-135m on 2 nodes; nearest valid value:"
+        " smollm2-135m-group-2"
     )
 
 

@@ -50,8 +50,41 @@ CACHES = {
 }
 
 
+SPANNING = replace(SPEC, gpus=8, nodes=2)
+
+
 def option(launch: Launch, name: str) -> str:
     return launch.args[launch.args.index(name) + 1]
+
+
+def test_vllm_over_two_nodes_deals_layers_to_them() -> None:
+    launch = RUNTIMES["vllm"].launch(SPANNING)
+    alone = RUNTIMES["vllm"].launch(replace(SPANNING, nodes=1))
+    given = [
+        *("--pipeline-parallel-size", "2"),
+        *("--nnodes", "2"),
+        *("--node-rank", "$(LWS_WORKER_INDEX)"),
+        *("--master-addr", "$(LWS_LEADER_ADDRESS)"),
+        *("--master-port", "29501"),
+    ]
+    at = launch.args.index("--pipeline-parallel-size")
+    assert launch.args[at : at + len(given)] == given
+    assert launch.args[:at] + launch.args[at + len(given) :] == alone.args
+    assert (launch.worker_args, alone.worker_args) == (["--headless"], [])
+    assert option(launch, "--tensor-parallel-size") == "8"
+
+
+@pytest.mark.parametrize(
+    ("runtime", "why"),
+    [
+        ("tgi", "TGI splits a model over the GPUs of one node only"),
+        ("tensorrt-llm", "trtllm-serve spans nodes by MPI only, whose launcher logs in to each pod"),
+    ],
+)
+def test_only_vllm_spans_nodes(runtime: str, why: str) -> None:
+    with pytest.raises(ValueError, match=r"^chat\.nodes") as refused:
+        RUNTIMES[runtime].launch(SPANNING)
+    assert str(refused.value) == f"chat.nodes: 2, and {why}; nearest valid value: 1, or runtime vllm"
 
 
 def test_vllm_that_streams() -> None:

@@ -125,6 +125,7 @@ def placements(stack: Stack, service: Service) -> Iterator[Placement]:
             runtime=runtime,
             instance=instance,
             gpus=service.gpus,
+            nodes=service.nodes,
             setting=service.setting,
             dtype=service.dtype,
             quantization=service.quantization,

@@ -76,6 +76,15 @@ def pod(service: Service | Embedding) -> Room:
     return Room(service.gpus, service.cpu_millicores, service.memory_mib + shared_mib)
 
 
+def _pods_of(service: Service | Embedding) -> list[Room]:
+    return [pod(service)] * (service.replicas * service.nodes)
+
+
+def _counted(service: Service | Embedding) -> str:
+    spans = f" on {service.nodes} nodes each" if service.nodes > 1 else ""
+    return f"{service.replicas} of {service.name}{spans}"
+
+
 def _pool(pool: Pool, services: Sequence[Service | Embedding]) -> Iterator[Finding]:
     setting = f"cluster.gpuPools.{pool.name}"
     known = instances(pool)
@@ -129,10 +138,12 @@ def _pods(
         # More GPUs than the node has is what the rules of tensor parallelism report.
         if not problems and service.gpus <= node.gpus:
             fitting.append(service)
-    needed = nodes.nodes_needed(node, [pod(service) for service in fitting for _ in range(service.replicas)])
+    needed = nodes.nodes_needed(node, [each for service in fitting for each in _pods_of(service)])
     if needed is None or not fitting:
         return
-    pods = ", ".join(f"{service.replicas} of {service.name}" for service in fitting)
+    # The pods of a replica that spans nodes are kept apart, however small they are.
+    needed = max(needed, *(service.nodes for service in fitting))
+    pods = ", ".join(_counted(service) for service in fitting)
     if needed > pool.max_size:
         yield Finding(
             TOO_SMALL.code,
@@ -162,7 +173,7 @@ def _most(pool: Pool, instance: str, services: Sequence[Service | Embedding], no
     That all are at their most at once is what a shared pool need not hold.
     """
     for service in services:
-        others = [pod(other) for other in services if other is not service for _ in range(other.replicas)]
+        others = [each for other in services if other is not service for each in _pods_of(other)]
         counts = range(service.replicas, service.most_replicas + 1)
         held = _held(counts, node, others, pod(service), pool.max_size)
         if held < service.most_replicas:

@@ -162,6 +162,7 @@ def _volumes_gb(node: nodes.Room, services: list[Service]) -> float:
     gpus = node.gpus
     total = 0.0
     for service in sorted(services, key=lambda each: each.weight_gb / each.gpus, reverse=True):
+        # Of a replica that spans nodes, each node has one pod.
         pods = min(service.most_replicas, gpus // service.gpus)
         gpus -= pods * service.gpus
         total += pods * _pod_mib(service) * MIB / GB

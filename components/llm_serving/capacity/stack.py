@@ -41,6 +41,7 @@ class Service:
     replicas: int
     """Pods; where it is autoscaled, the fewest."""
     gpus: int
+    """Of each pod."""
     weight_gb: float
     """Size of the model's files in GB (10^9 bytes), as the stack file says."""
     max_input_tokens: int
@@ -62,6 +63,8 @@ class Service:
     """What a pod may take to start; None for the least that any runtime gets."""
     expected_concurrency: int | None = None
     mean_total_tokens: int | None = None
+    nodes: int = 1
+    """Nodes that a replica spans, with a pod on each."""
     max_replicas: int | None = None
     """The most pods of an autoscaled service; None where their number is fixed."""
     model_named: bool = False
@@ -122,6 +125,8 @@ class Embedding:
     """Codes of findings about this service that do not stop a deployment, with the reason."""
     max_replicas: None = None
     """Their number is fixed."""
+    nodes: int = 1
+    """A replica is one pod."""
 
     @property
     def setting(self) -> str:

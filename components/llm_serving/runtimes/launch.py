@@ -79,6 +79,8 @@ class ServiceSpec:
     """Whether the revision is a built engine, made for one kind of GPU, rather than a checkpoint."""
     adapters: tuple[Adapter, ...] = ()
     """LoRA adapters that are served on top of it."""
+    nodes: int = 1
+    """Nodes that one replica spans, each with a pod of `gpus` GPUs."""
 
     @property
     def adapters_gb(self) -> float:
@@ -105,6 +107,8 @@ class Launch:
     """Whether the runtime reads the weights from the bucket itself: no copy, and no volume for one."""
     cache_mib: int = 0
     """Size in MiB of the volume at `CACHE_ROOT`; 0 for none."""
+    worker_args: list[str] = field(default_factory=list[str])
+    """What the pods of a replica that do not answer requests are told besides `args`; only where it spans nodes."""
 
 
 def transfer_seconds(weight_gb: float) -> int:
@@ -139,6 +143,12 @@ def token_problems(spec: ServiceSpec) -> Iterator[str]:
             f"{spec.model}.max_total_tokens: {spec.max_total_tokens} leaves no room for an answer after"
             f" max_input_tokens {spec.max_input_tokens}; nearest valid value: {spec.max_input_tokens + 1}"
         )
+
+
+def node_problems(spec: ServiceSpec, why: str) -> Iterator[str]:
+    """Yield what is wrong with a replica that spans nodes on a runtime that cannot, and why it cannot."""
+    if spec.nodes > 1:
+        yield f"{spec.model}.nodes: {spec.nodes}, and {why}; nearest valid value: 1, or runtime vllm"
 
 
 def choice_problems(field_name: str, value: str | None, allowed: Iterable[str]) -> Iterator[str]:

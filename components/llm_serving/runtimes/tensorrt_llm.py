@@ -20,6 +20,7 @@ from llm_serving.runtimes.launch import (
     choice_problems,
     copy_problems,
     memory_problems,
+    node_problems,
     options,
     refuse,
     startup_seconds,
@@ -121,6 +122,7 @@ def _problems(spec: ServiceSpec) -> Iterator[str]:
     yield from choice_problems(f"{spec.model}.kv_cache_dtype", spec.kv_cache_dtype, KV_CACHE_DTYPES)
     yield from memory_problems(spec, 1, "all that weights leave")
     yield from copy_problems(spec, "TensorRT-LLM")
+    yield from node_problems(spec, "trtllm-serve spans nodes by MPI only, whose launcher logs in to each pod")
     if spec.adapters:
         # Its server has no list of adapters: a request brings the path of one, in `lora_request`.
         yield (

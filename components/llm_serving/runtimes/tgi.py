@@ -13,6 +13,7 @@ from llm_serving.runtimes.launch import (
     checkpoint_problems,
     choice_problems,
     memory_problems,
+    node_problems,
     options,
     refuse,
     startup_seconds,
@@ -87,3 +88,4 @@ def _problems(spec: ServiceSpec) -> Iterator[str]:
     yield from choice_problems(f"{spec.model}.kv_cache_dtype", spec.kv_cache_dtype, KV_CACHE_DTYPES)
     yield from memory_problems(spec, MEMORY_SHARE, "TGI's own share")
     yield from checkpoint_problems(spec, "TGI")
+    yield from node_problems(spec, "TGI splits a model over the GPUs of one node only")

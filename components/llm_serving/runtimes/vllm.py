@@ -30,6 +30,8 @@ from llm_serving.runtimes.launch import (
 )
 
 VERSION = "0.33.0"
+MASTER_PORT = 29501
+"""Where the first pod of a replica that spans nodes gathers the others: vLLM's default, said so that it stays."""
 DTYPES = runtime_formats.DTYPES[VLLM]
 QUANTIZATIONS = tuple(
     sorted(name for name, each in runtime_formats.QUANTIZATIONS[VLLM].items() if each.replaced_by is None)
@@ -67,6 +69,7 @@ def launch(spec: ServiceSpec) -> Launch:
             *("--host", "0.0.0.0"),  # noqa: S104 - a pod's own network namespace
             *("--port", str(PORT)),
             *("--tensor-parallel-size", str(spec.gpus)),
+            *(_spanning(spec) if spec.nodes > 1 else ()),
             *("--max-model-len", str(spec.max_total_tokens)),
             # One more is refused, with 503, instead of waiting in a queue without end.
             *("--max-num-seqs", str(spec.max_concurrent_requests)),
@@ -82,7 +85,21 @@ def launch(spec: ServiceSpec) -> Launch:
         startup_seconds=startup,
         streams_weights=streams,
         cache_mib=CACHE_MIB,
+        worker_args=["--headless"] if spec.nodes > 1 else [],
     )
+
+
+def _spanning(spec: ServiceSpec) -> Iterator[str]:
+    """Layers are dealt to the nodes, since what tensor parallelism exchanges in every layer is for NVLink.
+
+    The variables are those that the controller of a LeaderWorkerSet sets in each pod. With more than one node the
+    processes find each other by torch.distributed, without Ray.
+    """
+    yield from ("--pipeline-parallel-size", str(spec.nodes))
+    yield from ("--nnodes", str(spec.nodes))
+    yield from ("--node-rank", "$(LWS_WORKER_INDEX)")
+    yield from ("--master-addr", "$(LWS_LEADER_ADDRESS)")
+    yield from ("--master-port", str(MASTER_PORT))
 
 
 def _optional(spec: ServiceSpec) -> Iterator[str]:
@@ -100,7 +117,7 @@ def _optional(spec: ServiceSpec) -> Iterator[str]:
 def _streaming(spec: ServiceSpec) -> Iterator[str]:
     yield from ("--load-format", "runai_streamer")
     if spec.gpus > 1:
-        # Each process reads a part and hands it on; otherwise each would read all of the weights.
+        # Each process of a node reads a part and hands it on; otherwise each would read all of the weights.
         yield from ("--model-loader-extra-config", '{"distributed":true}')
 
 

@@ -269,3 +269,26 @@ def test_a_pool_that_grows_by_itself_may_begin_with_fewer_nodes() -> None:
     stack = with_service(replicas=3)
     assert "POOL_NODES_NOW" in {each.code for each in found(stack)}
     assert "POOL_NODES_NOW" not in {each.code for each in found(_pool_of(stack, autoscaled=True))}
+
+
+def test_a_replica_that_spans_nodes_needs_all_of_them() -> None:
+    spanning = replace(SERVICE, runtime="vllm", nodes=2, replicas=2)
+    (few,) = [
+        each
+        for each in found(replace(with_pool(max_size=3), services={"chat": spanning}))
+        if each.code == "POOL_TOO_SMALL"
+    ]
+    assert few.message == (
+        "3 nodes of g6.2xlarge don't hold 2 of chat on 2 nodes each: 4 are needed; nearest valid value: 4"
+    )
+    assert "POOL_TOO_SMALL" not in {
+        each.code for each in found(replace(with_pool(max_size=4), services={"chat": spanning}))
+    }
+
+
+def test_the_pods_of_a_replica_are_on_nodes_of_their_own() -> None:
+    """Two pods of one GPU each would fit a node of four."""
+    spanning = replace(SERVICE, runtime="vllm", nodes=2, replicas=1)
+    stack = replace(with_pool(instance_types=("g6.12xlarge",), max_size=1), services={"chat": spanning})
+    (few,) = [each for each in found(stack) if each.code == "POOL_TOO_SMALL"]
+    assert few.alternatives == ("2",)

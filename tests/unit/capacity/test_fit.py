@@ -295,3 +295,21 @@ def test_speed() -> None:
 
     fit.fit(placement)
     assert min(timeit.repeat(lambda: fit.fit(placement), number=10, repeat=5)) / 10 < 0.001
+
+
+def test_the_405b_model_over_two_nodes_of_eight_h100_by_hand() -> None:
+    """Each node has 63 of the 126 layers, and one end of the model; each GPU an eighth of that and 1 key-value head."""
+    hidden, kv, wide, vocabulary = 16_384, 1_024, 53_248, 128_256
+    layer = 2 * hidden * hidden + 2 * hidden * kv + 3 * hidden * wide + 2 * hidden
+    end = vocabulary * hidden
+    weights = 2 * (63 * layer + end) / 8
+    token = 63 * 2 * 128 * 2
+    whole = Placement(
+        catalog.model("Llama-3.1-405B"), catalog.runtime("vllm"), catalog.instance("p5.48xlarge"), gpus=8, nodes=2
+    )
+    fitted = fit.fit(whole)
+    assert fitted.per_gpu.weights * fit.GIB == pytest.approx(weights, rel=1e-4)
+    usable = whole.instance.gpu_memory_mib * fit.MIB * 0.92
+    assert fitted.kv_pool_tokens == pytest.approx((usable - weights - 2.5 * fit.GIB) / token, rel=1e-3)
+    assert fitted.fits
+    assert not fit.fit(replace(whole, nodes=1)).fits

@@ -16,7 +16,8 @@ from tests.unit.cli.cli_runner import Answer, ask
 
 STACKS = Path(__file__).resolve().parents[3] / "stacks"
 SERVICE = {
-    "name", "model", "runtime", "pool", "instance", "replicas", "max_replicas", "tensor_parallel", "quantization",
+    "name", "model", "runtime", "pool", "instance", "replicas", "max_replicas", "tensor_parallel", "nodes",
+    "quantization",
     "max_total_tokens", "fits", "kv_pool_tokens", "max_context", "concurrent_requests", "per_gpu_gib",
 }  # fmt: skip
 LARGE = "llama-3-3-70b-instruct"

@@ -3,6 +3,14 @@ app.kubernetes.io/name: inference-service
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
+{{/* The pods that answer requests: all, or the first of each group where a replica spans nodes. */}}
+{{- define "inference-service.answering" -}}
+{{ include "inference-service.selector" . }}
+{{- if gt (int .Values.nodes) 1 }}
+app.kubernetes.io/component: leader
+{{- end }}
+{{- end -}}
+
 {{- define "inference-service.labels" -}}
 {{ include "inference-service.selector" . }}
 app.kubernetes.io/part-of: llm-serving
