@@ -349,6 +349,8 @@ class Environment:
         }
         if settings.cache.semantic and settings.cache.enabled:
             args["semantic_cache"] = arguments.semantic_tier(settings.cache.semantic, KUBERNETES_NAMESPACE)
+        if settings.api_gateway.cors_origins:
+            args["cors_origins"] = settings.api_gateway.cors_origins
         if settings.api_gateway.jwt:
             args["jwt"] = arguments.jwt(settings.api_gateway.jwt)
         if settings.gateway.traces:
@@ -371,6 +373,8 @@ class Environment:
         }
         if api.timeout_seconds is not None:
             args["timeout_seconds"] = api.timeout_seconds
+        if api.cors_origins:
+            args["cors_origins"] = api.cors_origins
         if api.jwt is not None:
             args["authentication"] = "TOKEN"
         if api.url is not None:

@@ -2,19 +2,23 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
-from typing import NotRequired, TypedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NotRequired, TypedDict
 
 import pulumi
 import pulumi_aws as aws
 
 from llm_serving import _checks, _iam
 from llm_serving._api_limits import AUTHENTICATIONS, check_timeout, check_usage_plans
+from llm_serving._cors import refusals
+from llm_serving._cors_origins import origin_problems
 from llm_serving._domain import Domain, DomainArgs
 from llm_serving._domain import check as check_domain
 from llm_serving._keys import encryption_key
 from llm_serving._web_acl import FirewallArgs, WebAcl
 from llm_serving._web_acl import check as check_firewall
+from llm_serving.runtimes.launch import refuse
 
 __all__ = ["ApiGateway", "ApiGatewayArgs", "DomainArgs", "FirewallArgs", "UsagePlanArgs"]
 
@@ -65,6 +69,8 @@ class ApiGatewayArgs(TypedDict):
     authentication: NotRequired[str]
     """What callers show: `KEY`, of a usage plan, which API Gateway checks; or `TOKEN`, which the LLM gateway checks
     where it has `jwt`, and there are no usage plans then. Default: KEY."""
+    cors_origins: NotRequired[Sequence[str]]
+    """Origins of web pages whose scripts may call, which `LlmGateway` must have too; `*` is any. Default: none may."""
     stage_name: NotRequired[str]
     """Name of the stage, the first part of the path of the public URL. Default: llm."""
     response_transfer_mode: NotRequired[str]
@@ -85,6 +91,16 @@ class ApiGatewayArgs(TypedDict):
     """A web ACL before the stage, as its arguments say. Default: none."""
     domain: NotRequired[DomainArgs]
     """A domain name of one's own, which is then the only address of the API. Default: none. Excludes `url`."""
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """What all integrations have."""
+
+    link_id: pulumi.Input[str]
+    host: pulumi.Input[str]
+    mode: str
+    timeout: int
 
 
 class ApiGateway(pulumi.ComponentResource):
@@ -115,6 +131,7 @@ class ApiGateway(pulumi.ComponentResource):
         self._stage_name = args.get("stage_name", "llm")
         self._tokens = _checks.one_of("authentication", args.get("authentication", "KEY"), AUTHENTICATIONS) == "TOKEN"
         check_usage_plans("usage_plans", args.get("usage_plans", {}), tokens=self._tokens)
+        refuse(origin_problems("cors_origins", args.get("cors_origins", ())))
         mode = args.get("response_transfer_mode", "STREAM")
         timeout = check_timeout(mode, args.get("timeout_seconds"))
         firewall, domain = args.get("firewall"), args.get("domain")
@@ -184,43 +201,53 @@ class ApiGateway(pulumi.ComponentResource):
             path_part="{proxy+}",
             opts=self._child(),
         )
-        paths = (("root", self._api.root_resource_id, ""), ("proxy", below.id, "{proxy}"))
-        integrations: list[pulumi.CustomResource] = []
-        for suffix, resource_id, path in paths:
-            method = aws.apigateway.Method(
-                f"{self._name}-{suffix}",
-                rest_api=self._api.id,
-                resource_id=resource_id,
-                http_method="ANY",
-                authorization="NONE",
-                api_key_required=not self._tokens,
-                request_parameters={"method.request.path.proxy": True} if path else None,
-                opts=self._child(),
-            )
-            integrations.append(
-                aws.apigateway.Integration(
-                    f"{self._name}-{suffix}",
-                    rest_api=self._api.id,
-                    resource_id=resource_id,
-                    http_method=method.http_method,
-                    type="HTTP_PROXY",
-                    integration_http_method="ANY",
-                    connection_type="VPC_LINK",
-                    connection_id=link.id,
-                    uri=pulumi.Output.concat("http://", args["load_balancer_dns_name"], "/", path),
-                    request_parameters=self._mapped(path) or None,
-                    passthrough_behavior="WHEN_NO_MATCH",
-                    timeout_milliseconds=timeout * 1000,
-                    response_transfer_mode=mode,
-                    opts=self._child(),
-                )
-            )
-        return integrations
+        shared = _Shared(link.id, args["load_balancer_dns_name"], mode, timeout)
+        made = self._way("root", "ANY", self._api.root_resource_id, shared)
+        made += self._way("proxy", "ANY", below.id, shared)
+        if origins := args.get("cors_origins", ()):
+            # A browser asks first, and shows neither key nor token.
+            made += self._way("preflight", "OPTIONS", below.id, shared)
+            made += refusals(self._name, self._api.id, origins, self._child())
+        return made
 
-    def _mapped(self, path: str) -> dict[str, str]:
-        """Return what of a request is sent on as something else."""
+    def _way(
+        self,
+        suffix: str,
+        verb: str,
+        resource_id: pulumi.Input[str],
+        shared: _Shared,
+    ) -> list[pulumi.CustomResource]:
+        """Hand requests of one resource and method on."""
+        path = "" if suffix == "root" else "{proxy}"
+        open_ = verb == "OPTIONS"
+        method = aws.apigateway.Method(
+            f"{self._name}-{suffix}",
+            rest_api=self._api.id,
+            resource_id=resource_id,
+            http_method=verb,
+            authorization="NONE",
+            api_key_required=not (self._tokens or open_),
+            request_parameters={"method.request.path.proxy": True} if path else None,
+            opts=self._child(),
+        )
         mapped = {"integration.request.path.proxy": "method.request.path.proxy"} if path else {}
-        return mapped | (TOKEN_MARK if self._tokens else {})
+        integration = aws.apigateway.Integration(
+            f"{self._name}-{suffix}",
+            rest_api=self._api.id,
+            resource_id=resource_id,
+            http_method=method.http_method,
+            type="HTTP_PROXY",
+            integration_http_method=verb,
+            connection_type="VPC_LINK",
+            connection_id=shared.link_id,
+            uri=pulumi.Output.concat("http://", shared.host, "/", path),
+            request_parameters=mapped | (TOKEN_MARK if self._tokens and not open_ else {}) or None,
+            passthrough_behavior="WHEN_NO_MATCH",
+            timeout_milliseconds=shared.timeout * 1000,
+            response_transfer_mode=shared.mode,
+            opts=self._child(),
+        )
+        return [integration]
 
     def _stage(
         self, args: ApiGatewayArgs, integrations: list[pulumi.CustomResource], mode: str, timeout: int
@@ -242,9 +269,11 @@ class ApiGateway(pulumi.ComponentResource):
         )
         account = [self._account_role()] if args.get("manage_account_role", True) else []
         # A deployment is a snapshot: a new one is needed whenever what it holds changes, and only then.
-        held = {"host": args["load_balancer_dns_name"], "mode": mode, "timeout": timeout, "routes": 1}
+        held: dict[str, Any] = {"host": args["load_balancer_dns_name"], "mode": mode, "timeout": timeout, "routes": 1}
         if self._tokens:
             held["authentication"] = "TOKEN"
+        if origins := args.get("cors_origins"):
+            held["cors"] = sorted(origins)
         if "domain" in args:
             # The API's own address is closed by a deployment only.
             held["endpoint"] = "domain"

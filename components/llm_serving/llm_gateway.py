@@ -11,6 +11,7 @@ import pulumi_kubernetes as kubernetes
 
 from llm_serving import _checks, _semantic_tier, _traces, _values, taints
 from llm_serving._api_limits import check_issuer
+from llm_serving._cors_origins import origin_problems
 from llm_serving.runtimes.launch import refuse
 from llm_serving.versions import Share, share_problems
 
@@ -141,6 +142,8 @@ class LlmGatewayArgs(TypedDict):
     """Requests of each API key in any 60 seconds, over all pods; needs the cache. Default: 0, no limit."""
     key_tokens_per_minute: NotRequired[int]
     """Prompt and completion tokens of each API key in any 60 seconds; needs the cache. Default: 0, no limit."""
+    cors_origins: NotRequired[Sequence[str]]
+    """Origins of web pages whose scripts may call, as in https://app.example.com; `*` is any. Default: none may."""
     jwt: NotRequired[JwtArgs]
     """Whose tokens count, where `ApiGateway` has the authentication TOKEN. Default: nobody's."""
     traces: NotRequired[TracesArgs]
@@ -171,6 +174,7 @@ class LlmGateway(pulumi.ComponentResource):
         if not args["models"]:
             raise ValueError("models: is empty, so the gateway would have nowhere to send a request")
         _checks.whole("replicas", args.get("replicas", 2), low=1, high=100)
+        refuse(origin_problems("cors_origins", args.get("cors_origins", ())))
         self._limits = _limits(args)
         balancer = self._load_balancer(args)
         targets = aws.lb.TargetGroup(
@@ -282,6 +286,7 @@ class LlmGateway(pulumi.ComponentResource):
             cache_ttl_seconds=int(args.get("cache_ttl_seconds", 3600)),
             limits=self._limits,
             jwt=_jwt(args),
+            cors_origins=args.get("cors_origins", ()),
             traces=_traces.values(args),
             cache_secret_name="llm-gateway-cache",  # noqa: S106 - the name of a secret
             cache_semantic=_semantic_tier.tier(args),

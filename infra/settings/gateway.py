@@ -9,6 +9,7 @@ from infra.section import Section, checked, named, problem_of
 from infra.settings.identity import JwtSettings
 from llm_serving import _edge_rules
 from llm_serving._api_limits import check_timeout, check_usage_plans
+from llm_serving._cors_origins import origin_problems
 from llm_serving._traces import check_endpoint
 
 
@@ -98,6 +99,8 @@ class ApiGatewaySettings(Section):
     """Usage plans by name, with their API keys. None with `jwt`."""
     jwt: JwtSettings | None = None
     """Tokens that callers show in place of API keys. Default: they show keys."""
+    cors_origins: Annotated[list[str], Field(examples=[["https://app.example.com"]])] = Field(default_factory=list[str])
+    """Origins of web pages whose scripts may call (CORS): docs/identity.md. `*` is any. Default: none may."""
     response_transfer_mode: Literal["STREAM", "BUFFERED"] = "STREAM"
     """`STREAM` sends tokens on as they come."""
     timeout_seconds: int | None = None
@@ -119,6 +122,7 @@ class ApiGatewaySettings(Section):
         """Check the plans, and the timeout against the transfer mode."""
         yield from named("usagePlans", self.usage_plans)
         plans: Any = {name: {"keys": plan.keys} for name, plan in self.usage_plans.items()}
+        yield from origin_problems("corsOrigins", self.cors_origins)
         tokens = self.jwt is not None
         yield from problem_of(lambda: check_usage_plans("usagePlans", plans, tokens=tokens))
         for problem in problem_of(check_timeout, self.response_transfer_mode, self.timeout_seconds):

@@ -181,6 +181,14 @@ def test_whose_tokens_count_is_what_the_gateway_takes(tmp_path: Path) -> None:
         render(tmp_path, CHART, CHART, values(jwt={"issuer": "https://login.example"}))
 
 
+def test_pages_that_may_call_are_those_that_the_gateway_knows(tmp_path: Path) -> None:
+    made = render(tmp_path, CHART, CHART, values(corsOrigins=["https://app.example", "http://localhost:3000"]))
+    config = GatewayConfig.model_validate(yaml.safe_load(made["ConfigMap"]["data"]["gateway.yaml"]))
+    assert config.server.cors_origins == ("https://app.example", "http://localhost:3000")
+    with pytest.raises(ChartError, match="corsOrigins"):
+        render(tmp_path, CHART, CHART, values(corsOrigins=["https://app.example/"]))
+
+
 def test_values_know_every_field_of_a_route() -> None:
     schema = json.loads((CHARTS / CHART / "values.schema.json").read_text())
     properties = schema["properties"]["models"]["additionalProperties"]["properties"]

@@ -99,6 +99,35 @@ def test_where_callers_show_tokens_no_key_is_needed_and_the_gateway_is_told() ->
     assert made.inputs("aws:apigateway/deployment:Deployment", "a-deployment")["triggers"] != keys
 
 
+def test_pages_may_call_where_they_are_named() -> None:
+    refusal = "aws:apigateway/response:Response"
+    before, made = api(), api(cors_origins=["https://app.example"])
+    added = {kind: number - before.types().get(kind, 0) for kind, number in made.types().items()}
+    assert {kind: number for kind, number in added.items() if number} == {METHOD: 1, INTEGRATION: 1, refusal: 2}
+    method = made.inputs(METHOD, "a-preflight")
+    assert (method["httpMethod"], method["apiKeyRequired"]) == ("OPTIONS", False)
+    handed_on = made.inputs(INTEGRATION, "a-preflight")
+    other = made.inputs(INTEGRATION, "a-proxy")
+    assert handed_on == {**other, "httpMethod": "OPTIONS", "integrationHttpMethod": "OPTIONS"}
+    assert made.inputs(refusal, "a-default-4xx")["responseParameters"] == {
+        "gatewayresponse.header.Access-Control-Allow-Origin": "'https://app.example'"
+    }
+    deployment = made.one("aws:apigateway/deployment:Deployment", "a-deployment")
+    assert {"a-preflight", "a-default-4xx", "a-default-5xx"} <= set(deployment.depends_on)
+    assert deployment.inputs["triggers"] != before.inputs(deployment.type, "a-deployment")["triggers"]
+
+
+def test_of_several_pages_none_may_read_the_apis_own_refusals() -> None:
+    made = api(cors_origins=["https://a.example", "https://b.example"])
+    assert "aws:apigateway/response:Response" not in made.types()
+
+
+def test_a_preflight_needs_no_token_either() -> None:
+    made = api(usage_plans={}, authentication="TOKEN", cors_origins=["*"])
+    proxied = {"integration.request.path.proxy": "method.request.path.proxy"}
+    assert made.inputs(INTEGRATION, "a-preflight")["requestParameters"] == proxied
+
+
 def test_deployment_follows_what_it_holds_and_nothing_else() -> None:
     def trigger(**args: Any) -> str:
         return api(**args).inputs("aws:apigateway/deployment:Deployment", "a-deployment")["triggers"]["content"]

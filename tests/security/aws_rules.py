@@ -130,8 +130,8 @@ def logs_nothing_private(thing: Thing) -> Iterator[str]:
 
 
 def needs_key_or_token(thing: Thing) -> Iterator[str]:
-    if thing.get("apiKeyRequired") is True:
-        return
+    if thing.get("apiKeyRequired") is True or thing.get("httpMethod") == "OPTIONS":
+        return  # a browser's preflight, which the gateway answers by itself
     integrations = thing.beside("aws:apigateway/integration:Integration", resourceId=thing.get("resourceId"))
     if not integrations or any(each.fields("requestParameters").get(MARK) != "'TOKEN'" for each in integrations):
         yield "anybody may call it"

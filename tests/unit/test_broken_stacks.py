@@ -336,6 +336,19 @@ def test_a_semantic_cache_that_nothing_could_compute() -> None:
     assert problems(settings) == [f"{wrong}; nearest valid value: all-minilm-l6-v2"]
 
 
+@pytest.mark.parametrize(
+    ("origins", "problem"),
+    [
+        (["https://app.example/"], "'https://app.example/' is no origin as browsers send it, {}: https://app.example"),
+        (["app.example"], "'app.example' is no origin as browsers send it, {}: https://app.example"),
+        (["*", "https://a.example"], "has * beside others, and it is any origin; nearest valid value: * alone"),
+    ],
+)
+def test_origins_that_no_browser_sends(origins: list[str], problem: str) -> None:
+    expected = problem.replace("{}", "https://HOST[:PORT]; nearest valid value")
+    assert problems(changed("apiGateway.corsOrigins", origins)) == [f"llm-serving:apiGateway.corsOrigins: {expected}"]
+
+
 def test_callers_show_keys_or_tokens() -> None:
     jwt = {"issuer": "https://login.example", "audience": ["llm"]}
     settings = changed("apiGateway.jwt", jwt)

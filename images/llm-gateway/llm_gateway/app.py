@@ -10,7 +10,7 @@ import orjson
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from llm_gateway import cache_policy, inference
+from llm_gateway import cache_policy, cors, inference
 from llm_gateway.access_log import Record
 from llm_gateway.cache import CacheUnavailableError
 from llm_gateway.config import LimitsConfig, ServerConfig
@@ -57,8 +57,20 @@ def application(gateway: Gateway) -> web.Application:
     app.router.add_get("/health/live", live, allow_head=False)
     app.router.add_get("/health/ready", ready, allow_head=False)
     app.router.add_get("/metrics", metrics, allow_head=False)
+    app.router.add_route("OPTIONS", "/{path:.*}", _framed(gateway, _UNKNOWN_ENDPOINT, _options))
     app.router.add_route("*", "/{path:.*}", unknown)
+    app.on_response_prepare.append(_lets_pages_read(gateway))
     return app
+
+
+def _lets_pages_read(gateway: Gateway) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:
+    """What gives each answer the headers by which a browser lets a page read it."""
+
+    async def add(request: web.Request, response: web.StreamResponse) -> None:
+        if gateway.limits.cors_origins:
+            response.headers.update(cors.allowed(request.headers, gateway.limits))
+
+    return add
 
 
 def _framed(
@@ -150,6 +162,13 @@ async def _models(gateway: Gateway, request: web.Request, record: Record) -> web
     ]
     headers = {**_headers(record), "Content-Type": "application/json"}
     return web.Response(body=orjson.dumps({"object": "list", "data": models}), headers=headers)
+
+
+async def _options(gateway: Gateway, request: web.Request, record: Record) -> web.StreamResponse:
+    limits = gateway.limits
+    if not limits.cors_origins or not cors.is_preflight(request.method, request.headers):
+        return await _no_such_route(gateway, request, record)
+    return web.Response(status=204, headers=_headers(record) | cors.preflight(request.headers, limits))
 
 
 async def _no_such_route(_: Gateway, request: web.Request, __: Record) -> web.StreamResponse:

@@ -257,8 +257,18 @@ class TracesConfig(_Section):
     """Percent of the requests that are traced among those whose callers have not decided by `traceparent`."""
 
 
+def _origin(value: str) -> str:
+    parts = urlsplit(value)
+    if value not in ("*", f"{parts.scheme}://{parts.netloc}"):
+        raise ValueError("must be https://HOST[:PORT], as browsers send it, or *")
+    return value
+
+
 class ServerConfig(_Section):
     """Limits towards the callers."""
+
+    cors_origins: tuple[Annotated[str, AfterValidator(_origin)], ...] = ()
+    """Origins of the web pages whose scripts may call; `*` is any. Without one, none may."""
 
     max_body_bytes: int = Field(default=10 * MIB, ge=1)
     """API Gateway's own limit."""
