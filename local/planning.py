@@ -57,6 +57,7 @@ CUSTOM_KINDS = (
     ("monitoring.coreos.com", "Prometheus"),
     ("monitoring.coreos.com", "PrometheusRule"),
     ("keda.sh", "ScaledObject"),
+    ("leaderworkerset.x-k8s.io", "LeaderWorkerSet"),
     ("keda.sh", "TriggerAuthentication"),
 )
 """Custom resources of our charts, all of a namespace. A cluster would say so; the Kubernetes provider here has none."""

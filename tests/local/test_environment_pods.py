@@ -40,11 +40,16 @@ def test_answers_go_on_without_the_cache_and_come_from_it_again() -> None:
     api, question = client(), "What is a cache?"
     first = api.ask(MODEL, question)
     assert api.ask(MODEL, question).cache == "hit"
-    kill(cache.DAEMON.name)
-    without = api.ask(MODEL, question)
-    assert without.cache != "hit"
-    assert without.text == first.text
-    cloud.start(bridge=True)
+    with load(clients=4) as record:
+        record.more(5)
+        kill(cache.DAEMON.name)
+        without = api.ask(MODEL, question)
+        assert without.cache != "hit"
+        assert without.text == first.text
+        record.more(10)
+        cloud.start(bridge=True)
+        record.more(5)
+    assert not record.failures
     wait("answers from the cache", lambda: api.ask(MODEL, question).cache == "hit", seconds=30)
 
 
@@ -59,6 +64,16 @@ def test_rolling_update_loses_no_request(deployment: str) -> None:
     assert not record.failures
     assert len(ready_pods(deployment)) == len(before)
     assert not before.keys() & ready_pods(deployment).keys()
+
+
+def test_a_gateway_pod_that_is_deleted_loses_no_request() -> None:
+    before = ready_pods(GATEWAY)
+    with load() as record:
+        record.more(10)
+        kubectl("delete", "pod", "-n", NAMESPACE, min(before), "--wait=false")
+        wait("another pod", lambda: len(ready_pods(GATEWAY).keys() - {min(before)}) == len(before), seconds=60)
+        record.more(20)
+    assert not record.failures
 
 
 def test_drained_nodes_give_their_pods_away_within_the_budget() -> None:
