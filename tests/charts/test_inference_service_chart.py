@@ -66,6 +66,16 @@ def test_the_addresses_of_the_pods_are_asked_of_a_second_service(tmp_path: Path)
     assert len(objects) == len(documents(tmp_path, CHART, MODEL, values())) + 1
 
 
+def test_prometheus_finds_the_pods_by_one_service(tmp_path: Path) -> None:
+    # The selector of a model's ServiceMonitor; the pods of a second Service that it takes would be counted twice.
+    services = [
+        each for each in documents(tmp_path, CHART, MODEL, values(podsService=True)) if each["kind"] == "Service"
+    ]
+    found = [each["metadata"]["name"] for each in services if SELECTOR.items() <= each["metadata"]["labels"].items()]
+    assert len(services) == 2
+    assert found == [MODEL]
+
+
 def test_a_version_has_its_own_name_and_its_models_folder(tmp_path: Path) -> None:
     loader = {**values()["loader"], "folder": MODEL}
     objects = render(tmp_path, CHART, f"{MODEL}-canary", values(loader=loader))

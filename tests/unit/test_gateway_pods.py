@@ -328,6 +328,43 @@ async def test_where_every_pod_fails_the_service_is_asked(monkeypatch: pytest.Mo
             assert client.metric("llm_gateway_upstream_errors_total", model="m") == 6
 
 
+async def test_a_pod_that_is_a_bad_gateway_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def bad(_: web.Request) -> web.StreamResponse:
+        return web.json_response({}, status=502)
+
+    async with cluster(monkeypatch) as made, gateway_for(made.config(eject_seconds=30)) as client:
+        await known(client)
+        for model in made.models.values():
+            model.bodies.clear()
+        assert (await client.post(CHAT, question()))[0] == 200
+        (own,) = made.calls()
+        made.models[own].handler = bad
+        # One that has begun to answer is not asked again; after three the others get them.
+        statuses = [(await client.post(CHAT, question(user=str(number))))[0] for number in range(6)]
+        assert statuses == [502, 502, 502, 200, 200, 200]
+        assert client.metric("llm_gateway_pod_ejections_total", model="m") == 1
+
+
+async def test_waiting_for_a_first_pod_spends_no_retries() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    route = {"url": f"http://127.0.0.1:{port}", "hold": True}
+    upstream = {"backoff_seconds": 0.001, "retry_percent": 0, "retries_per_second": 0}
+    async with gateway_for({"models": {"m": route}, "upstream": upstream}) as client:
+        # More tries than the 100 retries that a service begins with.
+        calls = [asyncio.create_task(client.post(CHAT, question(user=str(number)))) for number in range(60)]
+        await eventually(lambda: client.metric("llm_gateway_model_requests_in_flight", model="m") == 60)
+        await asyncio.sleep(0.6)
+        model = FakeModel()
+        runner = web.ServerRunner(web.Server(model), shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", port).start()
+        assert {status for status, _, _ in await asyncio.gather(*calls)} == {200}
+        assert client.metric("llm_gateway_upstream_retries_refused_total", model="m") == 0
+        await runner.cleanup()
+
+
 async def test_a_service_that_answers_nobody_is_asked_once_in_a_while() -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -190,6 +190,9 @@ class Upstream:
                     502, "The model failed to answer.", kind="upstream_error", code="bad_response"
                 ) from error
             else:
+                if response.status == 502:
+                    self._failed(base, call)
+                    return response
                 if response.status != 503:
                     self._ejections.succeeded(base)
                     return response
@@ -205,15 +208,20 @@ class Upstream:
 
     def _again(self, call: _Call, attempt: int, base: str, kind: str, *, answered: bool = False) -> bool:
         """Whether there is another try after this one failed; what was answered is a failure only where there is."""
-        if base != call.target.version.url and self._ejections.failed(base):
-            call.watcher.ejected()
+        self._failed(base, call)
         again = attempt < self._config.attempts
-        if again and not call.budget.take():
+        # What waits for a first pod is tried until it is there, which loads nobody: it must leave the budget to others.
+        free = call.target.waits and kind in NOT_CONNECTED
+        if again and not free and not call.budget.take():
             call.watcher.over_budget()
             again = False
         if again or not answered:
             call.watcher.failed(kind, again=again)
         return again
+
+    def _failed(self, base: str, call: _Call) -> None:
+        if base != call.target.version.url and self._ejections.failed(base):
+            call.watcher.ejected()
 
     def _places(self, call: _Call) -> Sequence[str]:
         """Where to send a request, one place a try: pods, and at the last the Service, which any pod may answer."""
