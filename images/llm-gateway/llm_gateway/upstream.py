@@ -156,7 +156,7 @@ class Upstream:
         Raises ApiError (502 or 503) where no try got that far: UnreachableError where no connection brought an answer.
         """
         url = target.version.url
-        service = self._services.setdefault(url, _Service(self._config))
+        service = self._services.get(url) or self._services.setdefault(url, _Service(self._config))
         if not target.waits:
             if service.breaker.is_open(url):
                 watcher.failed("circuit_open", again=False)
