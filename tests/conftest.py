@@ -2,9 +2,14 @@
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.cloud_harness import Cloud
 
 # Before anything reads it: no test touches the state of the environment that a developer may have running.
 os.environ["LLM_SERVING_STATE"] = str(Path(__file__).resolve().parent.parent / ".state" / "tests")
@@ -16,3 +21,14 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 def pytest_configure(config: pytest.Config) -> None:
     """Let Pulumi's SDKs be imported: they warn, whenever they are, about classes of theirs that nothing here uses."""
     config.addinivalue_line("filterwarnings", "ignore::DeprecationWarning:pulumi_(aws|eks)")
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Cloud]":
+    """An emulated cloud of a test module's own."""
+    from tests.cloud_harness import Cloud  # noqa: PLC0415  most tests need none of what it imports
+
+    running = Cloud(tmp_path_factory.mktemp("cloud"))
+    running.start()
+    yield running
+    running.stop()

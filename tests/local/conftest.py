@@ -8,7 +8,6 @@ import pytest
 from local.cluster import network
 from local.paths import STATE
 from local.processes import reap_all
-from tests.cloud_harness import Cloud
 from tests.environment_harness import leftovers, run
 
 ORDER = ("test_environment_stops.py", "test_environment_faults.py")
@@ -50,12 +49,3 @@ def _clear() -> None:
 def environment(machine: None) -> str:
     """The environment, up. What `up` printed."""
     return run("up")
-
-
-@pytest.fixture(scope="module")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    """An emulated cloud of a test module's own."""
-    cloud = Cloud(tmp_path_factory.mktemp("cloud"))
-    cloud.start()
-    yield cloud
-    cloud.stop()

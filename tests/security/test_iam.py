@@ -1,7 +1,7 @@
 """What each role of the stack may do and what it may not: by the emulator's simulation, and under its enforced IAM."""
 
 import json
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -87,14 +87,6 @@ NOT_THIS_ONE = {
     "llama-3-3-70b-instruct-pods": [("s3:GetObject", QWEN), ("s3:GetObjectVersion", LLAMA)],
 }
 """What one role may do and another may not."""
-
-
-@pytest.fixture(scope="module")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Generator[Cloud]:
-    running = Cloud(tmp_path_factory.mktemp("cloud"))
-    running.start()
-    yield running
-    running.stop()
 
 
 @cache

@@ -1,10 +1,7 @@
 """What a deployment's policies in `docs/iam/` refuse: what is not an environment's, and what it never does."""
 
 import json
-from collections.abc import Generator
 from typing import Any
-
-import pytest
 
 from tests.cloud_harness import Cloud
 from tests.security.iam_run import deploying, kept
@@ -86,14 +83,6 @@ NEVER = [
     ("ssm:StartSession", "*"), ("organizations:LeaveOrganization", "*"),
 ]  # fmt: skip
 """What a deployment is not for, on its own resources either. A key is used through a service only."""
-
-
-@pytest.fixture(scope="module")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Generator[Cloud]:
-    running = Cloud(tmp_path_factory.mktemp("cloud"))
-    running.start()
-    yield running
-    running.stop()
 
 
 def documents() -> list[str]:

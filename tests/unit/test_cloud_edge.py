@@ -1,7 +1,6 @@
 """What stands before an API in the emulated cloud: web ACLs with their logs, and domain names, as AWS answers them."""
 
 import json
-from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -12,14 +11,6 @@ from tests.cloud_harness import Cloud
 
 VISIBILITY = {"SampledRequestsEnabled": False, "CloudWatchMetricsEnabled": True, "MetricName": "all"}
 PROTECTED = {"DataProtections": [{"Field": {"FieldType": "BODY"}, "Action": "SUBSTITUTION"}]}
-
-
-@pytest.fixture(scope="module")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Generator[Cloud]:
-    running = Cloud(tmp_path_factory.mktemp("cloud"))
-    running.start()
-    yield running
-    running.stop()
 
 
 @pytest.fixture(scope="module")

@@ -124,14 +124,6 @@ def wait_until(holds: Callable[[], bool], seconds: float = 10) -> None:
 
 
 @pytest.fixture(scope="module")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Generator[Cloud]:
-    running = Cloud(tmp_path_factory.mktemp("cloud"))
-    running.start()
-    yield running
-    running.stop()
-
-
-@pytest.fixture(scope="module")
 def front(cloud: Cloud) -> Generator[Front]:
     made = build(cloud)
     backends = [Backend(), Backend()]

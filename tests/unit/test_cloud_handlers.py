@@ -3,7 +3,6 @@
 import datetime as dt
 import json
 import time
-from collections.abc import Generator
 from dataclasses import replace
 from typing import Any
 
@@ -15,14 +14,6 @@ from llm_serving.capacity.cloud import gather
 from llm_serving.capacity.cloud_facts import CloudFacts, Unchecked
 from tests.cloud_harness import Cloud, network, role
 from tests.unit.capacity.sample_stack import GPU, STACK
-
-
-@pytest.fixture(scope="module")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Generator[Cloud]:
-    running = Cloud(tmp_path_factory.mktemp("cloud"))
-    running.start()
-    yield running
-    running.stop()
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import json
 import urllib.parse
-from collections.abc import Generator
 from typing import Any
 
 import httpx
@@ -15,14 +14,6 @@ from botocore.parsers import QueryParser
 
 from local.addresses import REGION
 from tests.cloud_harness import Cloud, role
-
-
-@pytest.fixture(scope="module")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Generator[Cloud]:
-    running = Cloud(tmp_path_factory.mktemp("cloud"))
-    running.start()
-    yield running
-    running.stop()
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """A call whose answer was lost is answered again, and not made again."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -8,14 +8,6 @@ import pytest
 from botocore.exceptions import ConnectionClosedError
 
 from tests.cloud_harness import Cloud
-
-
-@pytest.fixture(scope="module")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Generator[Cloud]:
-    running = Cloud(tmp_path_factory.mktemp("cloud"))
-    running.start()
-    yield running
-    running.stop()
 
 
 def losing_the_first_answer() -> Callable[..., None]:

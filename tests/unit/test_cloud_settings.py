@@ -1,18 +1,6 @@
 """Settings that MiniStack takes and doesn't answer: a later preview would find them changed."""
 
-from collections.abc import Generator
-
-import pytest
-
 from tests.cloud_harness import Cloud, network
-
-
-@pytest.fixture(scope="module")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Generator[Cloud]:
-    running = Cloud(tmp_path_factory.mktemp("cloud"))
-    running.start()
-    yield running
-    running.stop()
 
 
 def test_a_replication_group_keeps_its_key_and_upgrades(cloud: Cloud) -> None:

@@ -19,7 +19,17 @@ from llm_gateway import identity, issuer_keys
 from llm_gateway.config import GatewayConfig
 from llm_gateway.issuer_keys import usable
 
-from tests.gateway_harness import CHAT, QUESTION, Client, FakeModel, RedisServer, eventually, gateway_for, serving
+from tests.gateway_harness import (
+    CHAT,
+    QUESTION,
+    Client,
+    FakeModel,
+    RedisServer,
+    eventually,
+    gateway_for,
+    have_redis,
+    serving,
+)
 
 AUDIENCE = "llm"
 MARK = {"x-llm-authentication": "TOKEN"}
@@ -276,6 +286,7 @@ async def test_a_token_is_checked_once_and_not_after_its_end(monkeypatch: pytest
         assert calls
 
 
+@pytest.mark.skipif(not have_redis(), reason="no redis-server on PATH")
 async def test_tenants_share_no_answer_and_no_limit(redis: RedisServer, tmp_path: Path) -> None:
     async with issuing() as issuer, serving(FakeModel()) as model:
         config = config_of(model, issuer, tenant_claim="org") | {

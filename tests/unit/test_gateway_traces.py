@@ -31,7 +31,6 @@ from tests.gateway_harness import (
     eventually,
     gateway_for,
     have_redis,
-    redis_server,
     serving,
     stream_of,
 )
@@ -201,17 +200,16 @@ async def test_a_failed_request_says_why() -> None:
 
 
 @pytest.mark.skipif(not have_redis(), reason="no redis-server on PATH")
-async def test_a_cached_request_has_a_lookup_and_no_try(tmp_path: Path) -> None:
-    with redis_server(tmp_path, RedisServer) as redis:
-        cache = {"enabled": True, "url_file": str(redis.url_file), "timeout_seconds": 1, "retry_seconds": 0.02}
-        async with collecting() as collector, traced(collector, FakeModel(), cache=cache) as client:
-            await eventually(lambda: client.metric("llm_gateway_cache_available") == 1)
-            await client.post(CHAT, QUESTION, UNSAMPLED)
-            store = client.gateway.backend.cache
-            assert store is not None
-            await store.settle()
-            await client.post(CHAT, QUESTION, SAMPLED)
-            spans = await flushed(client, collector)
+async def test_a_cached_request_has_a_lookup_and_no_try(redis: RedisServer) -> None:
+    cache = {"enabled": True, "url_file": str(redis.url_file), "timeout_seconds": 1, "retry_seconds": 0.02}
+    async with collecting() as collector, traced(collector, FakeModel(), cache=cache) as client:
+        await eventually(lambda: client.metric("llm_gateway_cache_available") == 1)
+        await client.post(CHAT, QUESTION, UNSAMPLED)
+        store = client.gateway.backend.cache
+        assert store is not None
+        await store.settle()
+        await client.post(CHAT, QUESTION, SAMPLED)
+        spans = await flushed(client, collector)
     assert sorted(spans) == [f"POST {CHAT}", "cache lookup"]
     (server,), (lookup,) = spans[f"POST {CHAT}"], spans["cache lookup"]
     assert lookup.parent_span_id == server.span_id

@@ -186,14 +186,6 @@ def test_an_image_that_the_registry_lost_is_built_again(recipe: Recipe, monkeypa
         build(recipe, Repositories(manifests={}, tags={}), monkeypatch)
 
 
-@pytest.fixture(scope="module")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    cloud = Cloud(tmp_path_factory.mktemp("cloud"))
-    cloud.start()
-    yield cloud
-    cloud.stop()
-
-
 @pytest.fixture
 def ecr(cloud: Cloud) -> Iterator[Any]:
     client = cloud.client("ecr")
