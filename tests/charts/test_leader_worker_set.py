@@ -1,7 +1,7 @@
 """The LeaderWorkerSet of charts/inference-service: groups of pods, of which the first answers requests.
 
 The API's own definition isn't to be had where these tests run, so `FIELDS` says which of its fields the chart may use.
-They were read in the API of LeaderWorkerSet 0.8.
+A rendered one was held by hand against the definitions of 0.8.0 and 0.9.0, which take all of it.
 """
 
 from pathlib import Path
