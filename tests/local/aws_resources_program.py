@@ -413,8 +413,15 @@ integration = aws.apigateway.Integration(
     request_parameters={"integration.request.path.proxy": "method.request.path.proxy"},
     opts=made(),
 )
+refusal = aws.apigateway.Response(
+    "api",
+    rest_api_id=api.id,
+    response_type="DEFAULT_4XX",
+    response_parameters={"gatewayresponse.header.Access-Control-Allow-Origin": "'https://app.example'"},
+    opts=made(),
+)
 deployment = aws.apigateway.Deployment(
-    "api", rest_api=api.id, triggers={"version": "1"}, opts=made(method, integration)
+    "api", rest_api=api.id, triggers={"version": "1"}, opts=made(method, integration, refusal)
 )
 stage = aws.apigateway.Stage(
     "api", rest_api=api.id, deployment=deployment.id, stage_name="v1", xray_tracing_enabled=True, opts=made()
