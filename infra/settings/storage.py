@@ -24,8 +24,7 @@ class SemanticTierSettings(Section):
     """What compares questions by meaning."""
 
     embeddings: Annotated[str, Field(examples=["all-minilm-l6-v2"])] | None = None
-    """Name of the embedding service of this stack that embeds the questions. Without this and `embedderUrl`, the
-    gateway embeds them in its own process."""
+    """Name of the embedding service of this stack that embeds the questions. Default: the gateway embeds itself."""
     embedder_url: Annotated[str, Field(pattern=r"^https?://[^\s?#]+$", examples=["http://embedder:8080"])] | None = None
     """Address of another embedder in its place, which has /v1/embeddings."""
     embedder_model: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")] = _semantic_tier.MODEL
