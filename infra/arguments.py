@@ -19,6 +19,7 @@ from llm_serving import (
     SemanticTierArgs,
     TracesArgs,
     UsagePlanArgs,
+    _semantic_tier,
 )
 from llm_serving.inference_service import pods_url, service_url
 from llm_serving.versions import service_name
@@ -101,13 +102,20 @@ def embedding_route(name: str, settings: EmbeddingSettings, namespace: str) -> M
 
 def semantic_tier(tier: SemanticTierSettings, namespace: str) -> SemanticTierArgs:
     """Return what the gateway is told of the cache's semantic tier; a service of the stack's own is in `namespace`."""
-    return {
-        "embedder_url": tier.embedder_url or service_url(str(tier.embeddings), namespace),
-        "embedder_model": tier.embeddings or tier.embedder_model,
+    args: SemanticTierArgs = {
         "timeout_milliseconds": tier.timeout_milliseconds,
         "max_entries": tier.max_entries,
         "max_partition_entries": tier.max_partition_entries,
     }
+    if tier.embeddings is not None:
+        args["embedder_url"] = service_url(tier.embeddings, namespace)
+        args["embedder_model"] = tier.embeddings
+        # Every such service has this model, whatever its name: what one has embedded, another one finds.
+        args["vector_model"] = _semantic_tier.MODEL
+    elif tier.embedder_url is not None:
+        args["embedder_url"] = tier.embedder_url
+        args["embedder_model"] = tier.embedder_model
+    return args
 
 
 def traces(traces: TracesSettings) -> TracesArgs:

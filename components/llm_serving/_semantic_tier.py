@@ -1,14 +1,34 @@
-"""What the gateway's chart is told of the semantic tier of its cache."""
+"""What the gateway's chart is told of the semantic tier of its cache, and the memory that the tier takes."""
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from llm_serving import _checks
 
 if TYPE_CHECKING:
-    from llm_serving.llm_gateway import LlmGatewayArgs, ModelRouteArgs
+    from llm_serving.llm_gateway import LlmGatewayArgs, ModelRouteArgs, SemanticTierArgs
 
 THRESHOLD = 0.95
 """Of bench/semantic_cache.md: with the guard, fewer than 1 % of its near misses are hits. The gateway's own default."""
+MODEL = "all-MiniLM-L6-v2"
+"""The model of the embedder's images, and the gateway's own."""
+MEMORY_MIB = 256
+"""Memory of a gateway pod, by default."""
+IN_PROCESS_MIB = 288
+"""Least memory of a gateway that embeds itself, in MiB: 241 were measured in its image, 75 of them without the model,
+and 247 at the peak; 28 more are taken by 1,000 requests that it holds (bench/gateway.json)."""
+ENTRY_KIB = 2.7
+"""Memory of a question in a gateway pod: 265 MiB were measured for 100,000 (bench/semantic_cache.json)."""
+
+
+def check_memory(name: str, memory_mib: int, max_entries: int) -> None:
+    """Check that a gateway that embeds itself has the memory for its model and its questions; raises ValueError."""
+    least = IN_PROCESS_MIB + math.ceil(max_entries * ENTRY_KIB / 1024)
+    if memory_mib < least:
+        raise ValueError(
+            f"{name}: {memory_mib} MiB is too little for a gateway that embeds itself and keeps {max_entries:,}"
+            f" questions; nearest valid value: {least}"
+        )
 
 
 def tier(args: "LlmGatewayArgs") -> dict[str, Any]:
@@ -29,13 +49,28 @@ def tier(args: "LlmGatewayArgs") -> dict[str, Any]:
     each = _checks.whole(
         "semantic_cache.max_partition_entries", found.get("max_partition_entries", 2000), low=1, high=1_000_000
     )
+    if "embedder_url" not in found and args.get("cache_enabled", True):
+        check_memory("memory_mib", int(args.get("memory_mib", MEMORY_MIB)), most)
     return {
-        "embedder_url": found["embedder_url"],
-        "embedder_model": found.get("embedder_model", "all-MiniLM-L6-v2"),
+        **_embedder(found),
         "timeout_seconds": timeout / 1000,
         "max_entries": most,
         "max_partition_entries": each,
     }
+
+
+def _embedder(found: "SemanticTierArgs") -> dict[str, str]:
+    """Return where questions are embedded: nothing where the gateway does it."""
+    if "embedder_url" in found:
+        named = {"vector_model": found["vector_model"]} if "vector_model" in found else {}
+        return {"embedder_url": found["embedder_url"], "embedder_model": found.get("embedder_model", MODEL), **named}
+    for name in ("embedder_model", "vector_model"):
+        if found.get(name, MODEL) != MODEL:
+            raise ValueError(
+                f"semantic_cache.{name}: {found.get(name)!r} needs embedder_url, as the gateway itself has another"
+                f" model; nearest valid value: {MODEL}"
+            )
+    return {}
 
 
 def route(model: str, args: "ModelRouteArgs") -> dict[str, Any]:

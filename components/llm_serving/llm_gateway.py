@@ -51,10 +51,13 @@ class SemanticRouteArgs(TypedDict):
 class SemanticTierArgs(TypedDict):
     """The tier of the cache that compares questions by meaning."""
 
-    embedder_url: str
-    """Base address of the embedder, which has /v1/embeddings."""
+    embedder_url: NotRequired[str]
+    """Base address of an embedder, which has /v1/embeddings. Default: the gateway embeds in its own process, which
+    takes 165 MiB more of `memory_mib`."""
     embedder_model: NotRequired[str]
-    """The model that is asked for there. Default: all-MiniLM-L6-v2."""
+    """The model that is asked for at `embedder_url`. Default: all-MiniLM-L6-v2."""
+    vector_model: NotRequired[str]
+    """The model that the vectors are of, where `embedder_model` is but a service's name. Default: `embedder_model`."""
     timeout_milliseconds: NotRequired[int]
     """Longest wait for a whole lookup, 10 to 10,000. Default: 250."""
     max_entries: NotRequired[int]
@@ -280,7 +283,7 @@ class LlmGateway(pulumi.ComponentResource):
             image=args["image"],
             replicas=int(args.get("replicas", 2)),
             cpu_millicores=int(args.get("cpu_millicores", 500)),
-            memory_mib=int(args.get("memory_mib", 256)),
+            memory_mib=int(args.get("memory_mib", _semantic_tier.MEMORY_MIB)),
             models={model: _route(model, route) for model, route in args["models"].items()},
             cache_enabled=args.get("cache_enabled", True),
             cache_ttl_seconds=int(args.get("cache_ttl_seconds", 3600)),

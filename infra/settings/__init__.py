@@ -27,7 +27,7 @@ from infra.settings.models import ModelSettings
 from infra.settings.monitoring import MonitoringSettings
 from infra.settings.network import AwsSettings, NetworkSettings
 from infra.settings.storage import CacheSettings, ModelBucketSettings
-from llm_serving import _checks, _cidr, _edge_rules
+from llm_serving import _checks, _cidr, _edge_rules, _semantic_tier
 from llm_serving.runtimes import RUNTIMES, embedder
 from llm_serving.versions import name_problems
 
@@ -132,6 +132,10 @@ class Settings(Section):
             known = list(self.embeddings)
             near = _checks.nearest(embedder, known) if known else "none: embeddings is empty"
             yield f"cache.semantic.embeddings: {embedder!r} is no service of embeddings; nearest valid value: {near}"
+        tier = self.cache.semantic
+        if tier is not None and tier.in_process and self.cache.enabled:
+            memory = self.gateway.memory_mib
+            yield from problem_of(_semantic_tier.check_memory, "gateway.memoryMib", memory, tier.max_entries)
         for name, model in self.models.items():
             if model.semantic_cache is None:
                 continue

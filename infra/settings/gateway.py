@@ -7,7 +7,7 @@ from pydantic import Field
 
 from infra.section import Section, checked, named, problem_of
 from infra.settings.identity import JwtSettings
-from llm_serving import _edge_rules
+from llm_serving import _edge_rules, _semantic_tier
 from llm_serving._api_limits import check_timeout, check_usage_plans
 from llm_serving._cors_origins import origin_problems
 from llm_serving._traces import check_endpoint
@@ -33,7 +33,7 @@ class GatewaySettings(Section):
     """Pods."""
     cpu_millicores: Annotated[int, Field(ge=10, le=64_000)] = 500
     """CPU that a pod asks for, in thousandths of a core."""
-    memory_mib: Annotated[int, Field(ge=32, le=262_144)] = 256
+    memory_mib: Annotated[int, Field(ge=32, le=262_144)] = _semantic_tier.MEMORY_MIB
     """Memory of a pod in MiB, asked for and limited to."""
     key_requests_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     """Requests of each API key in any 60 seconds, over all pods: docs/limits.md. Default: no limit."""

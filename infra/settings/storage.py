@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from infra.section import Section
+from llm_serving import _semantic_tier
 
 
 class ModelBucketSettings(Section):
@@ -23,10 +24,10 @@ class SemanticTierSettings(Section):
     """What compares questions by meaning."""
 
     embeddings: Annotated[str, Field(examples=["all-minilm-l6-v2"])] | None = None
-    """Name of the embedding service of this stack that embeds the questions."""
+    """Name of the embedding service of this stack that embeds the questions. Default: the gateway embeds itself."""
     embedder_url: Annotated[str, Field(pattern=r"^https?://[^\s?#]+$", examples=["http://embedder:8080"])] | None = None
     """Address of another embedder in its place, which has /v1/embeddings."""
-    embedder_model: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")] = "all-MiniLM-L6-v2"
+    embedder_model: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")] = _semantic_tier.MODEL
     """The model that is asked for at `embedderUrl`."""
     timeout_milliseconds: Annotated[int, Field(ge=10, le=10_000)] = 250
     """Longest wait for a whole lookup; then the model answers."""
@@ -36,10 +37,19 @@ class SemanticTierSettings(Section):
     """Questions that are kept of one tenant, model, system prompt and history."""
 
     def problems(self) -> Iterator[str]:
-        """Check that there is one embedder."""
-        if (self.embeddings is None) == (self.embedder_url is None):
-            given = "neither is" if self.embeddings is None else "both are"
-            yield f"embeddings, embedderUrl: {given} set; nearest valid value: embeddings alone"
+        """Check that there is one embedder at most, and that it has the model."""
+        if self.embeddings is not None and self.embedder_url is not None:
+            yield "embeddings, embedderUrl: both are set; nearest valid value: embeddings alone"
+        if self.in_process and self.embedder_model != _semantic_tier.MODEL:
+            yield (
+                f"embedderModel: {self.embedder_model!r} needs embedderUrl, as the gateway itself has another model;"
+                f" nearest valid value: {_semantic_tier.MODEL}"
+            )
+
+    @property
+    def in_process(self) -> bool:
+        """Whether the gateway embeds the questions itself."""
+        return self.embeddings is None and self.embedder_url is None
 
 
 class CacheSettings(Section):

@@ -59,6 +59,8 @@ class Recipe:
     on_base: bool = True
     programs: tuple[str, ...] = ()
     """Programs of the toolchain that the Dockerfile copies from the build context `programs`."""
+    contexts: tuple[Path, ...] = ()
+    """Other folders that the Dockerfile copies from, each a build context of the folder's name."""
     target: str = ""
     """The stage of the Dockerfile that the image is; the last one where it is empty."""
     file: str = "Dockerfile"
@@ -116,7 +118,14 @@ RECIPES = (
         ROOT / "local/images/keda-metrics-apiserver",
         programs=("keda-adapter",),
     ),
-    Recipe("llm-gateway", ECR_HOST, "llm-gateway", LOCAL_TAG, ROOT / "images/llm-gateway"),
+    Recipe(
+        "llm-gateway",
+        ECR_HOST,
+        "llm-gateway",
+        LOCAL_TAG,
+        ROOT / "images/llm-gateway",
+        contexts=(ROOT / "images/embedder",),
+    ),
     Recipe("embedder", ECR_HOST, "embedder", LOCAL_TAG, ROOT / "images/embedder", file="Dockerfile.cpu"),
     Recipe("model-loader", ECR_HOST, "model-loader", LOCAL_TAG, ROOT / "images/model-loader"),
     Recipe("dcgm-exporter", ECR_HOST, "dcgm-exporter", LOCAL_TAG, ROOT / "local/images/dcgm-exporter"),
@@ -181,11 +190,16 @@ def build_all(
 
 
 def content_key(recipe: Recipe) -> str:
-    """A hash of everything that goes into an image: its build context, its programs, its base, which stage it is."""
+    """A hash of everything that goes into an image: its build contexts, its programs, its base, which stage it is."""
     digest = hashlib.sha256(_FORMAT.encode())
-    for path in sorted(_context_files(recipe)):
-        executable = path.stat().st_mode & 0o111 != 0
-        _add(digest, f"{path.relative_to(recipe.context)} {executable}".encode(), path.read_bytes())
+    if not (recipe.context / recipe.file).exists():
+        raise LocalError(
+            f"{recipe.context} has no {recipe.file}", "get the file back: git checkout -- " + str(recipe.context)
+        )
+    _add_files(digest, recipe.context)
+    for context in recipe.contexts:
+        _add(digest, b"context", context.name.encode())
+        _add_files(digest, context)
     for name in recipe.programs:
         _add(digest, name.encode(), _file_digest(program(name)))
     if recipe.on_base:
@@ -209,13 +223,11 @@ def _file_digest(path: Path) -> bytes:
         return hashlib.file_digest(file, "sha256").digest()
 
 
-def _context_files(recipe: Recipe) -> Generator[Path]:
-    context = recipe.context
-    if not (context / recipe.file).exists():
-        raise LocalError(f"{context} has no {recipe.file}", "get the file back: git checkout -- " + str(context))
-    for path in context.rglob("*"):
+def _add_files(digest: Any, context: Path) -> None:
+    for path in sorted(context.rglob("*")):
         if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".pyc":
-            yield path
+            executable = path.stat().st_mode & 0o111 != 0
+            _add(digest, f"{path.relative_to(context)} {executable}".encode(), path.read_bytes())
 
 
 def _record(recipe: Recipe, key: str) -> Path:
@@ -248,7 +260,9 @@ def _build(
     tag = f"localhost/{recipe.name}:{key[:12]}"
     with buildah.clean_storage():
         arguments = {"BASE": _base(progress)} if recipe.on_base else {}
-        contexts = {"programs": program(recipe.programs[0]).parent} if recipe.programs else {}
+        contexts = {context.name: context for context in recipe.contexts}
+        if recipe.programs:
+            contexts["programs"] = program(recipe.programs[0]).parent
         buildah.build(
             recipe.context,
             tag,

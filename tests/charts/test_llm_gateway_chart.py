@@ -166,9 +166,19 @@ def test_the_semantic_cache_is_one_that_the_gateway_takes(tmp_path: Path) -> Non
     assert config.models["m"].semantic_cache == SemanticRoute(mode="answer", threshold=0.97)
     assert config.cache.semantic == SemanticConfig(embedder_url="http://e.other.example:9000", max_entries=500)
     assert {"ports": [{"protocol": "TCP", "port": 9000}]} in egress(made)  # it is no Service of the cluster
-    given["cache"]["semantic"] = {"max_entries": 500}
+    given["cache"]["semantic"] = {"embedder_model": "bge", "max_entries": 500}
     with pytest.raises(ChartError, match="embedder_url"):
         render(tmp_path, CHART, CHART, given)
+
+
+def test_a_gateway_that_embeds_itself_may_connect_to_no_embedder(tmp_path: Path) -> None:
+    given = values(models={"m": {"url": URL, "semantic_cache": {"mode": "answer"}}})
+    without = render(tmp_path, CHART, CHART, values(models={"m": {"url": URL}}))
+    given["cache"]["semantic"] = {"max_entries": 500}
+    made = render(tmp_path, CHART, CHART, given)
+    config = GatewayConfig.model_validate(yaml.safe_load(made["ConfigMap"]["data"]["gateway.yaml"]))
+    assert config.cache.semantic == SemanticConfig(max_entries=500)
+    assert egress(made) == egress(without)
 
 
 def test_whose_tokens_count_is_what_the_gateway_takes(tmp_path: Path) -> None:

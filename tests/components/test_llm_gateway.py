@@ -155,6 +155,16 @@ def test_a_model_may_ask_for_the_semantic_cache() -> None:
     }
 
 
+def test_without_an_embedder_the_gateway_embeds() -> None:
+    tiny = {"tiny": {"url": "http://tiny:8080", "semantic_cache": {"mode": "answer"}}}
+    made = gateway(models=tiny, semantic_cache={}, memory_mib=512)
+    assert made.one(CHART, "g").inputs["values"]["cache"]["semantic"] == {
+        "timeout_seconds": 0.25,
+        "max_entries": 20_000,
+        "max_partition_entries": 2000,
+    }
+
+
 def test_adapters_go_where_their_model_goes() -> None:
     for route in ({"url": "http://tiny:8080"}, {"versions": VERSIONS}):
         made = gateway(models={"tiny": {**route, "adapters": {"legal": "7"}}})
@@ -271,6 +281,20 @@ UNCERTIFIED = "and the pods behind it are asked by their addresses, for which th
         (
             {"semantic_cache": {"embedder_url": "http://e", "timeout_milliseconds": 1}},
             "semantic_cache.timeout_milliseconds: 1 ms is outside 10 to 10000; nearest valid value: 10",
+        ),
+        (
+            {"semantic_cache": {}},
+            (
+                "memory_mib: 256 MiB is too little for a gateway that embeds itself and keeps 20,000 questions;"
+                " nearest valid value: 341"
+            ),
+        ),
+        (
+            {"semantic_cache": {"embedder_model": "bge"}, "memory_mib": 512},
+            (
+                "semantic_cache.embedder_model: 'bge' needs embedder_url, as the gateway itself has another model;"
+                " nearest valid value: all-MiniLM-L6-v2"
+            ),
         ),
         (
             {"models": {"tiny": {"versions": VERSIONS, "pods_url": "http://p"}}},

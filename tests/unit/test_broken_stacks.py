@@ -423,16 +423,56 @@ def test_limits_that_nothing_could_count() -> None:
     )
 
 
+def test_a_semantic_cache_has_one_embedder() -> None:
+    both = {"embeddings": "all-minilm-l6-v2", "embedderUrl": "http://embedder:8080"}
+    wrong = "embeddings, embedderUrl: both are set; nearest valid value: embeddings alone"
+    assert problems(changed("cache.semantic", both)) == [f"llm-serving:cache.semantic.{wrong}"]
+
+
+def test_a_gateway_that_embeds_itself_has_one_model_and_room_for_it() -> None:
+    settings = changed("cache.semantic", {})
+    assert problems(settings) == [
+        (
+            "llm-serving:gateway.memoryMib: 128 MiB is too little for a gateway that embeds itself and keeps 20,000"
+            " questions; nearest valid value: 341"
+        )
+    ]
+    settings["gateway"]["memoryMib"] = 341
+    assert loaded(settings).cache.semantic is not None
+    settings["cache"]["semantic"] = {"embedderModel": "bge-small-en"}
+    assert problems(settings) == [
+        (
+            "llm-serving:cache.semantic.embedderModel: 'bge-small-en' needs embedderUrl, as the gateway itself has"
+            " another model; nearest valid value: all-MiniLM-L6-v2"
+        )
+    ]
+
+
 @pytest.mark.parametrize(
-    ("semantic", "given"),
+    ("semantic", "memory"),
+    [({"maxEntries": 1000}, 291), ({"maxEntries": 100_000}, 552), ({"maxEntries": 1_000_000}, 2925)],
+)
+def test_the_nearest_memory_is_enough(semantic: dict[str, int], memory: int) -> None:
+    settings = changed("cache.semantic", semantic)
+    settings["gateway"]["memoryMib"] = memory - 1
+    (problem,) = problems(settings)
+    assert problem.endswith(f"nearest valid value: {memory}")
+    settings["gateway"]["memoryMib"] = memory
+    assert loaded(settings).gateway.memory_mib == memory
+
+
+@pytest.mark.parametrize(
+    "cache",
     [
-        ({}, "neither is"),
-        ({"embeddings": "all-minilm-l6-v2", "embedderUrl": "http://embedder:8080"}, "both are"),
+        {"semantic": {"embeddings": "all-minilm-l6-v2"}},
+        {"semantic": {"embedderUrl": "http://embedder:8080"}},
+        {"semantic": {}, "enabled": False},
     ],
 )
-def test_a_semantic_cache_has_one_embedder(semantic: dict[str, str], given: str) -> None:
-    wrong = f"embeddings, embedderUrl: {given} set; nearest valid value: embeddings alone"
-    assert problems(changed("cache.semantic", semantic)) == [f"llm-serving:cache.semantic.{wrong}"]
+def test_a_gateway_that_does_not_embed_needs_no_more_memory(cache: dict[str, object]) -> None:
+    settings = changed("gateway.memoryMib", 32)
+    settings["cache"] |= cache
+    assert loaded(settings).gateway.memory_mib == 32
 
 
 def test_there_are_enough_and_each_is_there_once() -> None:

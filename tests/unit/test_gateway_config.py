@@ -53,6 +53,10 @@ MODEL = {"url": "http://m:1"}
             {"models": {"m": {**MODEL, "timeout_seconds": 0}}},
             "models.m.timeout_seconds: Input should be greater than 0",
         ),
+        (
+            {"models": {"m": MODEL}, "cache": {"semantic": {"embedder_model": "bge"}}},
+            "cache.semantic: has no embedder_url for bge: the gateway itself has all-MiniLM-L6-v2",
+        ),
         ({"models": {"m": MODEL}, "cache": {"enabled": True}}, "cache: url_file is required when the cache is enabled"),
     ],
 )

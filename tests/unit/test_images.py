@@ -78,6 +78,44 @@ def test_the_key_changes_with_a_program(recipe: Recipe, tmp_path: Path) -> None:
     assert content_key(recipe) != before
 
 
+def test_the_key_changes_with_another_context(recipe: Recipe, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "model.py").write_text("print()")
+    keys = [content_key(recipe), content_key(replace(recipe, contexts=(other,)))]
+    (other / "model.py").write_text("print(1)")
+    keys.append(content_key(replace(recipe, contexts=(other,))))
+    keys.append(content_key(replace(recipe, contexts=(other.rename(tmp_path / "another"),))))
+
+    assert len(set(keys)) == len(keys)
+
+
+def test_every_build_context_of_a_dockerfile_is_given() -> None:
+    for recipe in images.RECIPES:
+        dockerfile = (recipe.context / recipe.file).read_text()
+        stages = re.findall(r"^FROM \S+ AS (\S+)$", dockerfile, re.MULTILINE)
+        asked = set(re.findall(r"--from=(\S+)", dockerfile)) - set(stages)
+        given = {*(context.name for context in recipe.contexts), *(["programs"] if recipe.programs else [])}
+        assert asked == given, recipe.name
+
+
+def test_the_gateways_image_has_each_module_of_the_embedder_that_it_imports() -> None:
+    embedder = ROOT / "images" / "embedder" / "embedder"
+    dockerfile = (ROOT / "images" / "llm-gateway" / "Dockerfile").read_text().replace("\\\n", "")
+    last = dockerfile.rpartition("FROM ")[2]
+    (copied,) = re.findall(r"^COPY --from=embedder (.*) embedder/$", last, re.MULTILINE)
+    there = {name.removeprefix("embedder/").removesuffix(".py") for name in copied.split()}
+    sources = [
+        *(ROOT / "images" / "llm-gateway" / "llm_gateway").glob("*.py"),
+        *(embedder / f"{name}.py" for name in there),
+    ]
+    asked = {
+        name for source in sources for name in re.findall(r"^from embedder\.(\w+) ", source.read_text(), re.MULTILINE)
+    }
+
+    assert there == asked | {"__init__"}
+
+
 def test_a_dockerfile_of_another_name_must_be_there(recipe: Recipe) -> None:
     with pytest.raises(LocalError, match=r"has no Dockerfile\.cpu"):
         content_key(replace(recipe, file="Dockerfile.cpu"))

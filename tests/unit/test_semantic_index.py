@@ -68,10 +68,12 @@ async def test_entries_are_found_by_another_pod_of_the_same_model_alone(server: 
     async with connected(server) as client:
         mine, other = [await choose(client, *settings()) for _ in range(2)]
         another_model = await choose(client, *settings(embedder_model="another"))
+        same_model = await choose(client, *settings(embedder_model="service", vector_model="all-MiniLM-L6-v2"))
         await mine.add(client, entry("k", vector))
         (match,) = await found(other, client, vector)
         assert (match.key, match.text, match.similarity) == ("k", "What is k?", pytest.approx(1, abs=1e-5))
         assert await found(another_model, client, vector) == []
+        assert [each.key for each in await found(same_model, client, vector)] == ["k"]
         assert await other.search(client, "cd34", vector, 0.5) == []
         assert await other.follow(client) == 1
 

@@ -22,6 +22,8 @@ MIB = 1024 * KIB
 DEFAULT_THRESHOLD = 0.95
 """Of `bench/semantic_cache.md`: with the guard, fewer than 1 % of the near misses of the labelled set are hits."""
 
+EMBEDDING_MODEL = "all-MiniLM-L6-v2"
+"""The model in the image."""
 ONLY_VERSION = "stable"
 """Name of the version that a model without versions has."""
 ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")]
@@ -146,10 +148,17 @@ class ModelRoute(_Section):
 class SemanticConfig(_Section):
     """The semantic tier of the response cache."""
 
-    embedder_url: BaseUrl
-    """Base URL of the embedder, which has `/v1/embeddings`."""
-    embedder_model: ModelName = "all-MiniLM-L6-v2"
-    """The model that is asked for there. Entries of another one are not used."""
+    embedder_url: BaseUrl | None = None
+    """Base URL of an embedder, which has `/v1/embeddings`. Without one the gateway embeds in its own process."""
+    embedder_model: ModelName = EMBEDDING_MODEL
+    """The model that is asked for there."""
+    vector_model: ModelName | None = None
+    """The model that the vectors are of, where `embedder_model` is but a service's name. Entries of another one are not
+    used."""
+    model_dir: Path = Path("/model")
+    """The model that the gateway embeds with itself; it is in the image."""
+    embedder_threads: int = Field(default=1, ge=1)
+    """Threads that compute one text in the gateway's own process."""
     timeout_seconds: float = Field(default=0.25, gt=0, le=10)
     """Longest wait for a whole lookup: embedding, search, answer."""
     retry_seconds: float = Field(default=5.0, gt=0)
@@ -160,6 +169,17 @@ class SemanticConfig(_Section):
     """Questions that are kept; the oldest go first. Each takes 1.5 kB for 384 numbers, and its text."""
     max_partition_entries: int = Field(default=2_000, ge=1, le=1_000_000)
     """Questions that are kept of one tenant, model, system prompt and history; the oldest go first."""
+
+    @property
+    def vectors_of(self) -> str:
+        """The model that the vectors are of."""
+        return self.vector_model or self.embedder_model
+
+    @model_validator(mode="after")
+    def _own_model(self) -> Self:
+        if self.embedder_url is None and self.vectors_of != EMBEDDING_MODEL:
+            raise ValueError(f"has no embedder_url for {self.vectors_of}: the gateway itself has {EMBEDDING_MODEL}")
+        return self
 
 
 class CacheConfig(_Section):

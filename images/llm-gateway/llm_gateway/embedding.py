@@ -1,8 +1,8 @@
-"""The client of the embedder: one text in, one vector of length one out."""
+"""What embeds questions, one text in, one vector of length one out; and the client of an embedder service."""
 
 import base64
 import binascii
-from typing import cast
+from typing import Protocol, cast
 
 import numpy as np
 import orjson
@@ -25,15 +25,56 @@ class EmbeddingError(Exception):
         self.kind = kind
 
 
-class TextRefusedError(EmbeddingError):
+class NotEmbeddedError(EmbeddingError):
+    """The text has no vector, and the embedder no fault. `result` is what its lookup counts as."""
+
+    result = ""
+
+
+class TextRefusedError(NotEmbeddedError):
     """The embedder takes no such text: it is too long, as a rule. Another one may do."""
 
+    result = "refused"
 
-class Embedder:
+
+class EmbedderBusyError(NotEmbeddedError):
+    """There is no room for another text now."""
+
+    result = "busy"
+
+
+class Embedder(Protocol):
+    """What embeds questions."""
+
+    async def open(self) -> None:
+        """Makes it ready, again too; raises EmbeddingError where that can't be done."""
+        ...
+
+    async def embed(self, text: str) -> Vector:
+        """The vector of `text`. Raises EmbeddingError, or what aiohttp raises; it waits until it is cancelled."""
+        ...
+
+    async def close(self) -> None:
+        """Ends what it holds."""
+        ...
+
+
+def embedder(config: SemanticConfig) -> Embedder:
+    """The embedder that `config` asks for: the service at `embedder_url`, else this process."""
+    if config.embedder_url is not None:
+        return EmbedderService(config, config.embedder_url)
+    # Tokenizer and ONNX Runtime take memory to import: only a gateway that embeds itself pays for it.
+    from llm_gateway.in_process import InProcessEmbedder  # noqa: PLC0415
+
+    return InProcessEmbedder(config)
+
+
+class EmbedderService:
     """An embedder service that speaks OpenAI's `/v1/embeddings`."""
 
-    def __init__(self, config: SemanticConfig) -> None:
-        self._config = config
+    def __init__(self, config: SemanticConfig, url: str) -> None:
+        self._url = url + _PATH
+        self._model = config.embedder_model
         self._session = ClientSession(
             connector=TCPConnector(limit=64, ttl_dns_cache=_DNS_SECONDS),
             timeout=ClientTimeout(total=None),
@@ -41,11 +82,14 @@ class Embedder:
             trust_env=False,
         )
 
+    async def open(self) -> None:
+        """Nothing: connections are made as they are needed."""
+
     async def embed(self, text: str) -> Vector:
         """The vector of `text`. Raises EmbeddingError, or what aiohttp raises; it waits until it is cancelled."""
-        body = orjson.dumps({"model": self._config.embedder_model, "input": text, "encoding_format": "base64"})
+        body = orjson.dumps({"model": self._model, "input": text, "encoding_format": "base64"})
         headers = {"Content-Type": "application/json"}
-        async with self._session.post(self._config.embedder_url + _PATH, data=body, headers=headers) as response:
+        async with self._session.post(self._url, data=body, headers=headers) as response:
             if response.status in (400, 413, 422):
                 raise TextRefusedError(f"status_{response.status}")
             if response.status != 200:

@@ -83,7 +83,7 @@ class Metrics:
         self.semantic_results = Counter(
             "llm_gateway_semantic_cache_lookups",
             "Lookups by meaning: hit, shadow_hit, miss, guarded (alike, but refused), refused by the embedder (too"
-            " long), or unavailable.",
+            " long), busy (the gateway embeds itself, and too much waits for it), or unavailable.",
             ["model", "result"],
             registry=self.registry,
         )
@@ -179,7 +179,7 @@ class Metrics:
             for kind in ("prompt", "completion"):
                 self.tokens.labels(model, kind)
                 self.cache_tokens_saved.labels(model, kind)
-            for result in ("hit", "shadow_hit", "miss", "unavailable"):
+            for result in ("hit", "shadow_hit", "miss", "busy", "unavailable"):
                 self.semantic_results.labels(model, result)
             for version in route.live:
                 self.first_token.labels(model, version.name)

@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 from llm_gateway import semantic_guard
 from llm_gateway.cache import CacheStore, CacheUnavailableError
 from llm_gateway.config import CacheConfig, SemanticConfig, SemanticRoute
-from llm_gateway.embedding import Embedder, EmbeddingError, TextRefusedError
+from llm_gateway.embedding import EmbeddingError, NotEmbeddedError, embedder
 from llm_gateway.metrics import Metrics
 from llm_gateway.semantic_index import SemanticIndex, choose
 from llm_gateway.semantic_question import Question
@@ -52,7 +52,7 @@ class SemanticCache:
         self._config = semantic
         self._store = store
         self._metrics = metrics
-        self._embedder = Embedder(semantic)
+        self._embedder = embedder(semantic)
         self._index: SemanticIndex | None = None
         self._client: Redis | None = None
         self._failures = 0
@@ -85,8 +85,8 @@ class SemanticCache:
                 matches = await index.search(client, question.partition, vector, route.threshold)
                 match, guarded = _allowed(question.text, matches)
                 stored = None if match is None else await self._store.get(match.key)
-        except TextRefusedError:
-            self._count(model, "refused")
+        except NotEmbeddedError as error:
+            self._count(model, error.result)
             return None
         except _FAULTS as error:
             self._failed(operation, error)
@@ -132,12 +132,13 @@ class SemanticCache:
             await asyncio.wait(set(self._writes))
 
     async def close(self) -> None:
-        """Finishes writes and closes the connections to the embedder."""
+        """Finishes writes and closes the embedder."""
         await self.settle()
         await self._embedder.close()
 
     async def _follow(self, client: Redis) -> None:
         if client is not self._client or self._index is None:
+            await self._embedder.open()
             # What a server had before it was lost may not be there now: the index begins anew.
             index = await choose(client, self._cache_config, self._config)
             self._metrics.semantic_entries.set(await index.follow(client))

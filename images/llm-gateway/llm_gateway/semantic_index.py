@@ -49,7 +49,7 @@ async def choose(client: Redis, cache: CacheConfig, semantic: SemanticConfig) ->
 
 def _name(semantic: SemanticConfig) -> str:
     """What entries of this embedding model are stored under: vectors of two models can't be compared."""
-    return f"{_PREFIX}:{hashlib.sha256(semantic.embedder_model.encode()).hexdigest()[:12]}"
+    return f"{_PREFIX}:{hashlib.sha256(semantic.vectors_of.encode()).hexdigest()[:12]}"
 
 
 class StreamIndex:

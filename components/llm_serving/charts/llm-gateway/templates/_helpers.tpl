@@ -22,7 +22,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- define "llm-gateway.outsidePorts" -}}
 {{- $ports := list -}}
 {{- $embedder := .Values.cache.semantic | default dict -}}
-{{- $services := ternary (list (dict "url" $embedder.embedder_url)) list (not (empty $embedder)) -}}
+{{- $services := ternary (list (dict "url" $embedder.embedder_url)) list (not (empty $embedder.embedder_url)) -}}
 {{- range .Values.models -}}
 {{- $services = concat $services (.versions | default (list .)) -}}
 {{- end -}}
