@@ -116,7 +116,7 @@ class Front:
         return httpx.get(f"{self.url}{path}", headers={"x-api-key": self.key}, timeout=10, **options)
 
 
-def wait_until(holds: Callable[[], bool], seconds: float = 10) -> None:
+def wait_until(holds: Callable[[], bool], seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline, "it didn't come about in time"
