@@ -7,6 +7,8 @@ import pulumi_aws as aws
 
 REFUSALS = ("DEFAULT_4XX", "DEFAULT_5XX")
 """API Gateway's own answers, by its names for them; those of the LLM gateway have their headers from it."""
+TEMPLATES = {"application/json": '{"message":$context.error.messageString}'}
+"""API Gateway's default body, which it gives back as if it were ours: left out, it would look like a change."""
 
 
 def refusals(
@@ -20,6 +22,7 @@ def refusals(
             f"{name}-{kind.lower().replace('_', '-')}",
             rest_api_id=rest_api,
             response_type=kind,
+            response_templates=TEMPLATES,
             response_parameters={"gatewayresponse.header.Access-Control-Allow-Origin": f"'{origins[0]}'"},
             opts=opts,
         )

@@ -417,6 +417,7 @@ refusal = aws.apigateway.Response(
     "api",
     rest_api_id=api.id,
     response_type="DEFAULT_4XX",
+    response_templates={"application/json": '{"message":$context.error.messageString}'},
     response_parameters={"gatewayresponse.header.Access-Control-Allow-Origin": "'https://app.example'"},
     opts=made(),
 )
