@@ -208,6 +208,17 @@ async def test_only_the_api_is_reached_with_tokens() -> None:
         assert (await client.post(CHAT, QUESTION))[0] == 200  # and so do callers with keys, while an API changes
 
 
+async def test_inside_a_token_is_needed_where_that_is_asked_for() -> None:
+    async with gateway(required_inside=True) as (client, issuer, model):
+        status, _, body = await client.post(CHAT, QUESTION, {"x-api-key": "key"})
+        assert (status, orjson.loads(body)["error"]["code"]) == (401, "no_token")
+        shown = {"authorization": f"Bearer {issuer.token()}"}
+        assert (await client.post(CHAT, QUESTION, shown))[0] == 200
+        assert (await client.get("/v1/models"))[0] == 401
+        assert (await client.get("/health/ready"))[0] == 200
+    assert model.calls == 1
+
+
 async def test_a_gateway_that_knows_no_issuer_yet_lets_nobody_in() -> None:
     async with (
         issuing() as issuer,

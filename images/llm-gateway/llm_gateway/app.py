@@ -135,7 +135,8 @@ async def _infer(gateway: Gateway, request: web.Request, record: Record) -> web.
 
 async def _tenant(backend: Backend, request: web.Request) -> str:
     """Who asks; raises ApiError where a token is asked for and this is none that counts."""
-    if not asks_for_token(request.headers):
+    jwt = backend.config.jwt
+    if not asks_for_token(request.headers) and (jwt is None or not jwt.required_inside):
         return cache_policy.tenant(request.headers)
     if backend.identity is None:
         raise not_yet()
