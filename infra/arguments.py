@@ -138,6 +138,7 @@ def jwt(settings: JwtSettings) -> JwtArgs:
         "audience": settings.audience,
         "tenant_claim": settings.tenant_claim,
         "required_scopes": settings.required_scopes,
+        "required_inside": settings.required_inside,
     }
 
 

@@ -8,6 +8,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from llm_serving._identity import JwtArgs
     from llm_serving.api_gateway import ApiGateway, ApiGatewayArgs, DomainArgs, FirewallArgs, UsagePlanArgs
     from llm_serving.autoscaling import Autoscaling, AutoscalingArgs
     from llm_serving.cluster import AccessEntryArgs, GpuCluster, GpuClusterArgs, NodePoolArgs
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from llm_serving.inference_service import AdapterArgs, InferenceService, InferenceServiceArgs, ScalingArgs
     from llm_serving.leader_worker_sets import LeaderWorkerSets, LeaderWorkerSetsArgs
     from llm_serving.llm_gateway import (
-        JwtArgs,
         LlmGateway,
         LlmGatewayArgs,
         ModelRouteArgs,
@@ -112,7 +112,7 @@ _HOMES = {
     "ModelBucket": "model_bucket",
     "ModelBucketArgs": "model_bucket",
     "ModelRouteArgs": "llm_gateway",
-    "JwtArgs": "llm_gateway",
+    "JwtArgs": "_identity",
     "ModelVersionArgs": "llm_gateway",
     "MonitoredEmbeddingArgs": "monitoring",
     "SemanticRouteArgs": "llm_gateway",

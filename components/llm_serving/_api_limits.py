@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from llm_serving import _checks
 
@@ -44,15 +43,3 @@ def check_usage_plans(field: str, plans: Mapping[str, Mapping[str, Any]], *, tok
             owner[key] = plan
     if not owner:
         raise ValueError(f"{field}: has no API key, so nobody could call the API; nearest valid value: one key")
-
-
-def check_issuer(field: str, issuer: str) -> None:
-    """Check that an issuer of OpenID Connect is one by its address; raises ValueError otherwise."""
-    parts = urlsplit(issuer)
-    if parts.scheme == "https" and parts.hostname and not parts.query and not parts.fragment:
-        return
-    nearest = f"https://{parts.netloc or parts.path.partition('/')[0]}{parts.path if parts.netloc else ''}"
-    raise ValueError(
-        f"{field}: {issuer} is not https://HOST[/PATH], as an issuer of OpenID Connect is;"
-        f" nearest valid value: {nearest}"
-    )

@@ -9,8 +9,7 @@ import pulumi
 import pulumi_aws as aws
 import pulumi_kubernetes as kubernetes
 
-from llm_serving import _checks, _semantic_tier, _traces, _values, taints
-from llm_serving._api_limits import check_issuer
+from llm_serving import _checks, _identity, _semantic_tier, _traces, _values, taints
 from llm_serving._cors_origins import origin_problems
 from llm_serving.runtimes.launch import refuse
 from llm_serving.versions import Share, share_problems
@@ -99,19 +98,6 @@ class ModelRouteArgs(TypedDict):
     """LoRA adapters that every version serves, by the name that requests give, each with its revision."""
 
 
-class JwtArgs(TypedDict):
-    """Whose tokens count, where the API asks for tokens."""
-
-    issuer: str
-    """Of OpenID Connect, as the claim `iss` has it: https://..."""
-    audience: Sequence[str]
-    """One of them is in the claim `aud`; in `client_id` where a token has no `aud`."""
-    tenant_claim: NotRequired[str]
-    """Claim by which callers are told apart: in the cache, in limits, in the log. Default: sub."""
-    required_scopes: NotRequired[Sequence[str]]
-    """Scopes that a token must have, all of them. Default: none."""
-
-
 class LlmGatewayArgs(TypedDict):
     """Arguments of `LlmGateway`."""
 
@@ -147,7 +133,7 @@ class LlmGatewayArgs(TypedDict):
     """Prompt and completion tokens of each API key in any 60 seconds; needs the cache. Default: 0, no limit."""
     cors_origins: NotRequired[Sequence[str]]
     """Origins of web pages whose scripts may call, as in https://app.example.com; `*` is any. Default: none may."""
-    jwt: NotRequired[JwtArgs]
+    jwt: NotRequired[_identity.JwtArgs]
     """Whose tokens count, where `ApiGateway` has the authentication TOKEN. Default: nobody's."""
     traces: NotRequired[TracesArgs]
     """Where traces of requests go. Default: no request is traced."""
@@ -288,7 +274,7 @@ class LlmGateway(pulumi.ComponentResource):
             cache_enabled=args.get("cache_enabled", True),
             cache_ttl_seconds=int(args.get("cache_ttl_seconds", 3600)),
             limits=self._limits,
-            jwt=_jwt(args),
+            jwt=_identity.values(args.get("jwt")),
             cors_origins=args.get("cors_origins", ()),
             traces=_traces.values(args),
             cache_secret_name="llm-gateway-cache",  # noqa: S106 - the name of a secret
@@ -391,18 +377,3 @@ def _pods(name: str, args: ModelRouteArgs | ModelVersionArgs) -> dict[str, str]:
             f" addresses, for which there is no certificate; nearest valid value: http://{url.rpartition('://')[2]}"
         )
     return {"pods_url": url}
-
-
-def _jwt(args: LlmGatewayArgs) -> dict[str, Any]:
-    given = args.get("jwt")
-    if given is None:
-        return {}
-    check_issuer("jwt.issuer", given["issuer"])
-    if not given["audience"]:
-        raise ValueError("jwt.audience: is empty, so no token would count; nearest valid value: one client's id")
-    return {
-        "issuer": given["issuer"],
-        "audience": list(given["audience"]),
-        "tenant_claim": given.get("tenant_claim", "sub"),
-        "required_scopes": list(given.get("required_scopes", ())),
-    }

@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from infra.section import Section, problem_of
-from llm_serving._api_limits import check_issuer
+from llm_serving._identity import check_issuer
 
 
 class JwtSettings(Section):
@@ -20,6 +20,8 @@ class JwtSettings(Section):
     """Claim by which callers are told apart: in the cache, in limits, in the log."""
     required_scopes: list[Annotated[str, Field(pattern=r"^[^\s\"]+$")]] = Field(default_factory=list[str])
     """Scopes that a token must have, all of them."""
+    required_inside: bool = False
+    """Whether callers inside the cluster and the VPC, who reach the gateway around the API, need a token, too."""
 
     def problems(self) -> Iterator[str]:
         """Check the issuer's address."""

@@ -128,6 +128,8 @@ def test_whose_tokens_count() -> None:
     given = {"issuer": "https://login.example", "audience": ["llm"]}
     values = gateway(jwt=given).one(CHART, "g").inputs["values"]
     assert values["jwt"] == {**given, "tenant_claim": "sub", "required_scopes": []}
+    inside = gateway(jwt={**given, "required_inside": True}).one(CHART, "g").inputs["values"]
+    assert inside["jwt"] == {**values["jwt"], "required_inside": True}
     assert "jwt" not in gateway().one(CHART, "g").inputs["values"]
 
 
@@ -223,7 +225,7 @@ def test_cache_url_is_in_one_secret_and_nowhere_else() -> None:
     assert base64.b64encode(b"rediss").decode()[:6] not in others
 
 
-NO_ISSUER = "is not https://HOST[/PATH], as an issuer of OpenID Connect is"
+NO_ISSUER = "is not https://HOST[:PORT][/PATH], as an issuer of OpenID Connect is"
 UNCERTIFIED = "and the pods behind it are asked by their addresses, for which there is no certificate"
 
 
@@ -309,7 +311,7 @@ UNCERTIFIED = "and the pods behind it are asked by their addresses, for which th
         ),
         (
             {"jwt": {"issuer": "http://login.example/a", "audience": ["llm"]}},
-            f"jwt.issuer: http://login.example/a {NO_ISSUER}; nearest valid value: https://login.example/a",
+            f"jwt.issuer: 'http://login.example/a' {NO_ISSUER}; nearest valid value: https://login.example/a",
         ),
         (
             {"jwt": {"issuer": "https://login.example", "audience": []}},

@@ -357,12 +357,32 @@ def test_callers_show_keys_or_tokens() -> None:
     assert problem == f"llm-serving:apiGateway.usagePlans: {both}; nearest valid value: none"
     settings["apiGateway"]["usagePlans"] = {}
     assert loaded(settings).api_gateway.jwt is not None
-    settings["apiGateway"]["jwt"] = {**jwt, "issuer": "login.example"}
+
+
+@pytest.mark.parametrize(
+    ("issuer", "nearest"),
+    [
+        ("login.example", "https://login.example"),
+        ("http://login.example:8443/pool", "https://login.example:8443/pool"),
+        ("https://login.example/\n", "https://login.example/"),
+        ("https://login.example/pool?a=b", "https://login.example/pool"),
+        ("https://ann@login.example/", "https://login.example/"),
+        ("https://[login", "https://login.example.com"),
+        ("https://login.example:port", "https://login.example.com"),
+        ("https://login.example:99999", "https://login.example.com"),
+        ("", "https://login.example.com"),
+    ],
+)
+def test_an_issuer_has_an_address(issuer: str, nearest: str) -> None:
+    settings = changed("apiGateway.jwt", {"issuer": issuer, "audience": ["llm"]})
+    settings["apiGateway"]["usagePlans"] = {}
     (problem,) = problems(settings)
     assert problem == (
-        "llm-serving:apiGateway.jwt.issuer: login.example is not https://HOST[/PATH], as an issuer of OpenID Connect"
-        " is; nearest valid value: https://login.example"
+        f"llm-serving:apiGateway.jwt.issuer: {issuer!r} is not https://HOST[:PORT][/PATH], as an issuer of OpenID"
+        f" Connect is; nearest valid value: {nearest}"
     )
+    settings["apiGateway"]["jwt"]["issuer"] = nearest
+    assert loaded(settings).api_gateway.jwt is not None
 
 
 def test_the_service_of_a_models_pods_has_a_name_of_its_own() -> None:

@@ -59,12 +59,15 @@ class Issuer:
         self.document: dict[str, Any] = {}
         self.status = 200
         self.reads = 0
+        self.answers = asyncio.Event()
+        self.answers.set()
 
     async def discovery(self, _: web.Request) -> web.Response:
         return web.json_response({"issuer": self.url, "jwks_uri": f"{self.url}/keys", **self.document})
 
     async def key_set(self, _: web.Request) -> web.Response:
         self.reads += 1
+        await self.answers.wait()
         return web.json_response({"keys": self.keys}, status=self.status)
 
     def token(self, key: Any = RSA, name: str = "rsa", algorithm: str = "RS256", **claims: Any) -> str:
@@ -135,11 +138,15 @@ async def test_what_is_no_token_of_the_issuer_does_not_count() -> None:
                 {"iss": issuer.url, "aud": AUDIENCE, "sub": "a", "exp": now + 9},
             )
         )
+        nested = base64.urlsafe_b64encode(b'{"kid":' + b"[" * 2500 + b"]" * 2500 + b"}").decode().rstrip("=")
         refused = {
             "no token": None,
             "nothing": "",
             "no JWT": "abc",
             "unsigned": unsigned + ".",
+            "nested deeply": f"{nested}.e30.AAAA",
+            "no text": f"\udcff.{unsigned}",
+            "long": "a" * 8000,
             "a shared secret": issuer.token(secret, algorithm="HS256"),
             "another's key": issuer.token(OTHER),
             "another kind of key": issuer.token(EC, "rsa", "ES256"),
@@ -190,13 +197,26 @@ async def test_scopes_that_are_asked_for(given: dict[str, Any]) -> None:
 async def test_only_the_api_is_reached_with_tokens() -> None:
     async with gateway() as (client, issuer, _):
         token = {"authorization": f"Bearer {issuer.token()}"}
-        for path, expected in (("/v1/models", 200), ("/metrics", 404), ("/other", 404)):
+        hidden = ("/metrics", "/health/live", "/health/ready", "/other")
+        for path, expected in (("/v1/models", 200), *((path, 404) for path in hidden)):
             async with client.session.get(client.url + path, headers=MARK | token) as response:
                 assert response.status == expected, path
         async with client.session.get(client.url + "/v1/models", headers=MARK) as response:
             assert response.status == 401
-        assert (await client.get("/metrics"))[0] == 200  # Prometheus comes by another way
+        for path in ("/metrics", "/health/live", "/health/ready"):
+            assert (await client.get(path))[0] == 200  # Prometheus and the kubelet come by another way
         assert (await client.post(CHAT, QUESTION))[0] == 200  # and so do callers with keys, while an API changes
+
+
+async def test_inside_a_token_is_needed_where_that_is_asked_for() -> None:
+    async with gateway(required_inside=True) as (client, issuer, model):
+        status, _, body = await client.post(CHAT, QUESTION, {"x-api-key": "key"})
+        assert (status, orjson.loads(body)["error"]["code"]) == (401, "no_token")
+        shown = {"authorization": f"Bearer {issuer.token()}"}
+        assert (await client.post(CHAT, QUESTION, shown))[0] == 200
+        assert (await client.get("/v1/models"))[0] == 401
+        assert (await client.get("/health/ready"))[0] == 200
+    assert model.calls == 1
 
 
 async def test_a_gateway_that_knows_no_issuer_yet_lets_nobody_in() -> None:
@@ -249,6 +269,35 @@ async def test_unknown_keys_do_not_have_the_issuer_asked_each_time() -> None:
         for number in range(20):
             assert await ask(client, issuer.token(OTHER, f"other-{number}")) == (401, "invalid_token")
     assert issuer.reads == 1
+
+
+async def test_one_look_at_the_issuer_is_for_all_who_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(issuer_keys, "_LEAST_SECONDS", 0.2)
+    async with gateway() as (client, issuer, _):
+        assert await ask(client, issuer.token()) == (200, "")
+        await asyncio.sleep(0.25)
+        issuer.keys = [public("new", OTHER, "RS256")]
+        issuer.answers.clear()
+        waiting = [asyncio.create_task(ask(client, issuer.token(OTHER, "new")))]
+        await eventually(lambda: issuer.reads == 2)
+        waiting += [asyncio.create_task(ask(client, issuer.token(OTHER, "new", sub=f"{each}"))) for each in range(5)]
+        await asyncio.sleep(0.05)
+        issuer.answers.set()
+        assert await asyncio.gather(*waiting) == [(200, "")] * 6
+        await asyncio.sleep(0.05)
+    assert issuer.reads == 2
+
+
+@pytest.mark.parametrize("address", ["https://[bad/keys", "https://host:port/keys", "https://a b/keys"])
+async def test_an_address_that_is_none_does_not_end_the_reading(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setattr(issuer_keys, "_RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(issuer_keys, "_WAIT_SECONDS", 0.2)
+    async with issuing() as issuer, serving(FakeModel()) as model:
+        issuer.document = {"jwks_uri": address}
+        async with gateway_for(config_of(model, issuer)) as client:
+            assert await ask(client, issuer.token()) == (503, "issuer_unknown")
+            issuer.document = {}
+            await _until(client, issuer.token(), (200, ""))
 
 
 async def test_a_document_of_somebody_else_gives_no_keys() -> None:

@@ -164,6 +164,41 @@ async def test_the_log_tells_all_but_what_was_said(tmp_path: Path) -> None:
         assert secret not in everything
 
 
+async def test_a_token_may_be_as_long_as_api_gateway_hands_on(tmp_path: Path) -> None:
+    async with (
+        serving(FakeModel()) as model,
+        started(tmp_path, config_for(model)) as gateway,
+        ClientSession() as session,
+    ):
+        for length, expected in ((10_000, 200), (20_000, 400)):
+            headers = {"authorization": "Bearer " + "a" * length}
+            async with session.post(gateway.url + CHAT, json=QUESTION, headers=headers) as response:
+                assert response.status == expected
+    assert model.calls == 1
+
+
+async def test_the_log_quotes_nothing_of_a_request_that_cannot_be_read(tmp_path: Path) -> None:
+    start = f"POST {CHAT} HTTP/1.1\r\nHost: gateway\r\n"
+    unreadable = (
+        start + "Authorization: Bearer in-clear" + "a" * 20_000 + "\r\n\r\n",
+        start + "Authorization: Bearer in-clear\0\r\n\r\n",
+        start + "x-api-key in-clear\r\n\r\n",
+        start + "Transfer-Encoding: chunked\r\n\r\nin-clear\r\n",
+    )
+    async with serving(FakeModel()) as model, started(tmp_path, config_for(model)) as gateway:
+        host, _, port = gateway.url.removeprefix("http://").partition(":")
+        for request in unreadable:
+            reader, writer = await asyncio.open_connection(host, int(port))
+            writer.write(request.encode())
+            assert b" 400 " in await reader.readline()
+            writer.close()
+            line = await gateway.log("Error handling request from 127.0.0.1")
+            assert "aiohttp.http_exceptions." in line["exception"]
+        gateway.process.send_signal(signal.SIGTERM)
+        assert await gateway.end() == 0
+    assert "in-clear" not in str(gateway.lines)
+
+
 async def test_it_is_not_ready_until_there_is_a_good_configuration(tmp_path: Path) -> None:
     async with serving(FakeModel()) as model, ClientSession() as session, started(tmp_path, {"models": {}}) as gateway:
         async with session.get(gateway.url + "/health/ready") as ready:

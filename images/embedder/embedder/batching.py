@@ -126,10 +126,12 @@ class Batcher:
         begun = time.monotonic()
         try:
             vectors = await asyncio.get_running_loop().run_in_executor(self._thread, self._backend.embed, inputs)
-        except Exception:  # noqa: BLE001 - whatever the backend's libraries raise ends these requests only
+        except Exception as error:  # noqa: BLE001 - whatever the backend's libraries raise ends these requests only
             self._failures += 1
             self._metrics.batch_errors.inc()
-            _log.exception("batch failed", extra={"fields": {"inputs": len(inputs), "tokens": tokens}})
+            # A backend knows numbers only, so its error quotes no text.
+            fields = {"inputs": len(inputs), "tokens": tokens, "error": str(error)}
+            _log.exception("batch failed", extra={"fields": fields})
             self._fail({job for job, _ in batch})
         else:
             self._failures = 0

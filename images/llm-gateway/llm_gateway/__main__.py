@@ -20,6 +20,8 @@ _KEEPALIVE_SECONDS = 400
 that closes a connection on which its caller is about to send."""
 _CLOSE_SECONDS = 1
 _BACKLOG = 1024
+_HEADER_BYTES = 10_240
+"""What API Gateway takes of all headers together: a token that got so far is not too long here."""
 
 
 async def serve(gateway: Gateway, config: Path, host: str, port: int) -> None:
@@ -35,6 +37,7 @@ async def serve(gateway: Gateway, config: Path, host: str, port: int) -> None:
         handler_cancellation=True,
         keepalive_timeout=_KEEPALIVE_SECONDS,
         shutdown_timeout=_CLOSE_SECONDS,
+        max_field_size=_HEADER_BYTES,
     )
     await runner.setup()
     watcher = ConfigWatcher(config, gateway.configure, gateway.metrics)

@@ -3,7 +3,9 @@
 import logging
 import sys
 import time
+import traceback
 from dataclasses import dataclass, field
+from types import TracebackType
 from typing import Any
 
 import orjson
@@ -28,8 +30,14 @@ class JsonFormatter(logging.Formatter):
             **getattr(record, "fields", {}),
         }
         if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
+            line["exception"] = _place_and_kind(*record.exc_info)
         return orjson.dumps(line, default=str).decode()
+
+
+def _place_and_kind(kind: type[BaseException] | None, _: object, place: TracebackType | None) -> str:
+    """Where an exception is from, and what it is; not its text, which may quote the request, as aiohttp's does."""
+    name = "" if kind is None else f"{kind.__module__}.{kind.__qualname__}"
+    return "".join([*traceback.format_tb(place), name])
 
 
 def configure_logging(level: str = "INFO") -> None:

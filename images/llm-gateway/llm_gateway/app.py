@@ -29,6 +29,7 @@ _CALLER_GONE = 499
 _UNKNOWN_ENDPOINT = "unknown"
 
 Handler = Callable[[Gateway, web.Request, Record], Awaitable[web.StreamResponse]]
+_Handle = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def application(gateway: Gateway) -> web.Application:
@@ -44,19 +45,24 @@ def application(gateway: Gateway) -> web.Application:
             response.force_close()
         return response
 
-    async def metrics(request: web.Request) -> web.StreamResponse:
-        if asks_for_token(request.headers):
-            return await unknown(request)  # it is no part of the API, and came in with no key
+    async def metrics(_: web.Request) -> web.Response:
         return web.Response(body=gateway.metrics.render(), headers={"Content-Type": CONTENT_TYPE})
+
+    def inside(handler: Callable[[web.Request], Awaitable[web.Response]]) -> _Handle:
+        async def handle(request: web.Request) -> web.StreamResponse:
+            # These are no part of the API, and what must have a token came in with no key.
+            return await (unknown if asks_for_token(request.headers) else handler)(request)
+
+        return handle
 
     unknown = _framed(gateway, _UNKNOWN_ENDPOINT, _no_such_route)
     app = web.Application()
     for endpoint in Endpoint:
         app.router.add_post(endpoint.value, _framed(gateway, endpoint.value, _infer))
     app.router.add_get(_MODELS_PATH, _framed(gateway, _MODELS_PATH, _models), allow_head=False)
-    app.router.add_get("/health/live", live, allow_head=False)
-    app.router.add_get("/health/ready", ready, allow_head=False)
-    app.router.add_get("/metrics", metrics, allow_head=False)
+    app.router.add_get("/health/live", inside(live), allow_head=False)
+    app.router.add_get("/health/ready", inside(ready), allow_head=False)
+    app.router.add_get("/metrics", inside(metrics), allow_head=False)
     app.router.add_route("OPTIONS", "/{path:.*}", _framed(gateway, _UNKNOWN_ENDPOINT, _options))
     app.router.add_route("*", "/{path:.*}", unknown)
     app.on_response_prepare.append(_lets_pages_read(gateway))
@@ -73,9 +79,7 @@ def _lets_pages_read(gateway: Gateway) -> Callable[[web.Request, web.StreamRespo
     return add
 
 
-def _framed(
-    gateway: Gateway, endpoint: str, handler: Handler
-) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+def _framed(gateway: Gateway, endpoint: str, handler: Handler) -> _Handle:
     """`handler` with what every request gets: an id, a count, a log line, errors in OpenAI's shape."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
@@ -131,7 +135,8 @@ async def _infer(gateway: Gateway, request: web.Request, record: Record) -> web.
 
 async def _tenant(backend: Backend, request: web.Request) -> str:
     """Who asks; raises ApiError where a token is asked for and this is none that counts."""
-    if not asks_for_token(request.headers):
+    jwt = backend.config.jwt
+    if not asks_for_token(request.headers) and (jwt is None or not jwt.required_inside):
         return cache_policy.tenant(request.headers)
     if backend.identity is None:
         raise not_yet()

@@ -241,6 +241,8 @@ class JwtConfig(_Section):
     """Claim by which callers are told apart: in the cache, in limits, in the log."""
     required_scopes: tuple[str, ...] = ()
     """Scopes that a token must have, all of them."""
+    required_inside: bool = False
+    """Whether requests need a token that didn't come through API Gateway, and so have no mark, too."""
     leeway_seconds: float = Field(default=30, ge=0, le=300)
     """How far the issuer's clock may be from this one."""
 

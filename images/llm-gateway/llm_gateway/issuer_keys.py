@@ -56,17 +56,17 @@ class IssuerKeys:
     async def run(self) -> None:
         """Reads the keys, again and again."""
         while True:
-            self._wanted.clear()
             seconds = REFRESH_SECONDS
             try:
                 self._keys = await self._fetch()
-            except (IssuerError, ClientError, TimeoutError, OSError) as error:
+            except (IssuerError, ClientError, OSError, ValueError) as error:  # ValueError: of an address that is none
                 seconds = _RETRY_SECONDS
                 reason = str(error) or type(error).__name__
                 _log.warning("issuer's keys not read", extra={"fields": {"issuer": self._issuer, "error": reason}})
             self._read_at = time.monotonic()
             self._read.set()
             self._read.clear()
+            self._wanted.clear()  # what was wanted meanwhile has been read
             try:
                 async with asyncio.timeout(seconds):
                     await self._wanted.wait()

@@ -127,7 +127,8 @@ async def test_a_batch_that_fails_ends_its_requests_and_no_others(
 
     assert (status, answer["error"]["code"]) == (500, "backend_failed")
     assert "CUDA" not in answer["error"]["message"]
-    assert "CUDA error: out of memory" in caplog.text
+    (failed,) = [vars(record)["fields"] for record in caplog.records if record.message == "batch failed"]
+    assert failed == {"inputs": 1, "tokens": 3, "error": "CUDA error: out of memory"}
     assert (live[0], after) == (200, 200)
     # The second input of the failed request was not computed any more.
     assert len(client.backend.batches) == 2

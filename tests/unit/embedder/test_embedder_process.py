@@ -50,6 +50,10 @@ async def test_it_serves_and_ends_when_it_is_told(tmp_path: Path) -> None:
         body: dict[str, Any] = {"model": "tiny", "input": ["secret cat", [CLS, CAT, SEP]]}
         async with session.post(f"http://127.0.0.1:{port}/v1/embeddings", json=body) as response:
             answer = await response.json()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"POST /v1/embeddings HTTP/1.1\r\nHost: e\r\nTransfer-Encoding: chunked\r\n\r\nsecret cat\r\n")
+    assert b" 400 " in await reader.readline()
+    writer.close()
     process.send_signal(signal.SIGTERM)
     rest = await asyncio.wait_for(process.stdout.read(), 30)
     complaints = await process.stderr.read()
@@ -59,7 +63,9 @@ async def test_it_serves_and_ends_when_it_is_told(tmp_path: Path) -> None:
     assert [len(each["embedding"]) for each in answer["data"]] == [HIDDEN] * 2
     assert status == 0
     lines = [orjson.loads(line) for line in rest.splitlines()]
-    assert [line["message"] for line in lines] == ["request", "draining", "drained"]
+    unreadable = "Error handling request from 127.0.0.1"
+    assert [line["message"] for line in lines] == ["request", unreadable, "draining", "drained"]
+    assert lines[1]["exception"].endswith("aiohttp.http_exceptions.BadHttpMessage")
     assert (lines[0]["status"], lines[0]["inputs"]) == (200, 2)
     assert b"secret" not in rest
     assert complaints == b""
