@@ -187,6 +187,18 @@ async def eventually(condition: Callable[[], bool], seconds: float = 5) -> None:
             await asyncio.sleep(0.005)
 
 
+async def settled(client: Client) -> Any:
+    """Waits until all that the gateway has stored is in Redis; returns its connection to that."""
+    await eventually(lambda: client.gateway.in_flight == 0)
+    backend = client.gateway.backend
+    assert backend.cache is not None
+    assert backend.semantic is not None
+    await backend.cache.settle()
+    await backend.semantic.settle()
+    assert backend.cache.client is not None
+    return backend.cache.client
+
+
 def have_redis() -> bool:
     """Whether there is a Redis server to test with."""
     return shutil.which("redis-server") is not None

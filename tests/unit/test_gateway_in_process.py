@@ -39,6 +39,7 @@ from tests.gateway_harness import (
     gateway_for,
     have_redis,
     serving,
+    settled,
 )
 
 LOOKUPS = "llm_gateway_semantic_cache_lookups_total"
@@ -253,14 +254,9 @@ async def ask(client: Client, text: str) -> dict[str, str]:
     body = {**QUESTION, "messages": [{"role": "user", "content": text}]}
     status, headers, _ = await client.post(CHAT, body)
     assert status == 200
-    await eventually(lambda: client.gateway.in_flight == 0)
+    connection = await settled(client)
     backend = client.gateway.backend
-    assert backend.cache is not None
     assert backend.semantic is not None
-    await backend.cache.settle()
-    await backend.semantic.settle()
-    connection = backend.cache.client
-    assert connection is not None
     if backend.semantic._index is not None:  # pyright: ignore[reportPrivateUsage]
         await backend.semantic._follow(connection)  # pyright: ignore[reportPrivateUsage]
     return headers

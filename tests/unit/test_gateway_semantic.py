@@ -31,6 +31,7 @@ from tests.gateway_harness import (
     have_search,
     redis_server,
     serving,
+    settled,
     stream_of,
 )
 
@@ -98,14 +99,9 @@ async def ask(client: Client, body: Any, **headers: str) -> tuple[str, dict[str,
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     status, answered, content = await client.post(CHAT, body, named)
     assert status == 200
-    await eventually(lambda: client.gateway.in_flight == 0)
+    connection = await settled(client)
     backend = client.gateway.backend
-    assert backend.cache is not None
     assert backend.semantic is not None
-    await backend.cache.settle()
-    await backend.semantic.settle()
-    connection = backend.cache.client
-    assert connection is not None
     await backend.semantic._follow(connection)  # pyright: ignore[reportPrivateUsage]
     return answered["x-cache"], answered, content
 

@@ -6,7 +6,6 @@ that has more than a quarter above the mean of this gateway's requests is passed
 shares, as a system prompt, spreads over as many pods as it needs.
 """
 
-import hashlib
 import math
 import secrets
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ import orjson
 
 from llm_gateway.inference import Endpoint, Inference
 from llm_gateway.json_fields import as_object
+from llm_gateway.versions import unit
 
 PREFIX_CHARACTERS = 1024
 """How much of a prompt requests must share to go to the same pod: about 256 tokens."""
@@ -42,15 +42,11 @@ def ranked(pods: Sequence[str], key: bytes | None, loads: Mapping[str, int]) -> 
     """The pods, best first, and whether the first one is the key's own rather than one that its load has put there."""
     if key is None:
         return sorted(pods, key=lambda pod: (loads.get(pod, 0), secrets.randbits(16))), False
-    order = sorted(pods, key=lambda pod: _score(pod, key), reverse=True)
+    order = sorted(pods, key=lambda pod: unit(pod, key), reverse=True)
     most = math.ceil(LOAD_FACTOR * (sum(loads.get(pod, 0) for pod in pods) + 1) / len(pods))
     free = [pod for pod in order if loads.get(pod, 0) < most]
     full = [pod for pod in order if loads.get(pod, 0) >= most]
     return [*free, *full], bool(free) and free[0] == order[0]
-
-
-def _score(pod: str, key: bytes) -> bytes:
-    return hashlib.blake2b(pod.encode() + b"\0" + key, digest_size=8).digest()
 
 
 def _beginning(inference: Inference) -> str:

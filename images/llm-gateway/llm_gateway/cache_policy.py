@@ -28,8 +28,13 @@ def tenant(headers: Mapping[str, str]) -> str:
     for name in _IDENTITY_HEADERS:
         if value := headers.get(name):
             # With the header's name, so that a token which equals another caller's key is still another caller's.
-            return hashlib.sha256(f"{name}:{value}".encode(errors="surrogateescape")).hexdigest()[:_TENANT_HEX_DIGITS]
+            return tenant_of(f"{name}:{value}".encode(errors="surrogateescape"))
     return ""
+
+
+def tenant_of(identity: bytes) -> str:
+    """The hash of what names a caller: it tells callers apart and reveals nothing of them."""
+    return hashlib.sha256(identity).hexdigest()[:_TENANT_HEX_DIGITS]
 
 
 def bypass_reason(inference: Inference, headers: Mapping[str, str], config: CacheConfig) -> str:

@@ -13,6 +13,7 @@ from typing import Any, NoReturn, cast
 import jwt
 from jwt.exceptions import ExpiredSignatureError, PyJWTError
 
+from llm_gateway import cache_policy
 from llm_gateway.config import JwtConfig
 from llm_gateway.errors import ApiError
 from llm_gateway.issuer_keys import ALGORITHMS, IssuerKeys
@@ -21,7 +22,6 @@ AUTHENTICATION_HEADER = "x-llm-authentication"
 _KEPT = 10_000
 _KEPT_SECONDS = 60.0
 """For how long a token that was checked is not checked again: a key that an issuer withdraws counts no longer."""
-_TENANT_HEX_DIGITS = 32
 
 
 def asks_for_token(headers: Mapping[str, str]) -> bool:
@@ -124,7 +124,7 @@ def _tenant(config: JwtConfig, claims: Mapping[str, Any]) -> str:
     if not isinstance(value, str | int) or isinstance(value, bool) or value == "":
         raise _refusal(f"The token has no claim '{config.tenant_claim}', which names its tenant.")
     identity = f"jwt:{config.issuer}:{config.tenant_claim}:{value}"
-    return hashlib.sha256(identity.encode(errors="surrogatepass")).hexdigest()[:_TENANT_HEX_DIGITS]
+    return cache_policy.tenant_of(identity.encode(errors="surrogatepass"))
 
 
 def _audiences(claims: Mapping[str, Any]) -> set[str]:

@@ -50,7 +50,7 @@ def second_choice(route: ModelRoute, unreachable: Version) -> Version | None:
 
 def sampled(version: Version) -> bool:
     """Whether a shadow version gets a copy of this request."""
-    return _unit(version.name, secrets.token_bytes(16)) * 100 < version.weight
+    return unit(version.name, secrets.token_bytes(16)) * 100 < version.weight
 
 
 def _key(inference: Inference, headers: Mapping[str, str]) -> bytes:
@@ -63,10 +63,10 @@ def _key(inference: Inference, headers: Mapping[str, str]) -> bytes:
 
 
 def _score(version: Version, key: bytes) -> float:
-    return -version.weight / math.log(_unit(version.name, key))
+    return -version.weight / math.log(unit(version.name, key))
 
 
-def _unit(name: str, key: bytes) -> float:
+def unit(name: str, key: bytes) -> float:
     """A number above 0 and below 1 that a name and a key always draw."""
     digest = hashlib.blake2b(name.encode() + b"\0" + key, digest_size=8).digest()
     return ((int.from_bytes(digest) >> (64 - _UNIT_BITS)) + 0.5) / (1 << _UNIT_BITS)
