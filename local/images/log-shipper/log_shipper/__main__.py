@@ -73,11 +73,13 @@ def main() -> None:
     signal.signal(signal.SIGTERM, leave)
     signal.signal(signal.SIGINT, leave)
     group = f"/aws/containerinsights/{os.environ['CLUSTER_NAME']}/application"
-    shipper = Shipper(Files(CONTAINERS, STATE), CloudWatch(group), os.environ["HOST_NAME"])
+    files = Files(CONTAINERS, STATE)
+    shipper = Shipper(files, CloudWatch(group), os.environ["HOST_NAME"])
     _say(f"shipping {CONTAINERS} to {group}")
     while not stop.is_set():
         stop.wait(shipper.step())
     shipper.step()
+    files.close()
 
 
 if __name__ == "__main__":

@@ -60,29 +60,34 @@ class Event:
 
 def event(record: Record, container: Container, host: str) -> Event:
     """Return a line's event; the fields of a line that is a JSON object are in `log_processed`."""
-    body: dict[str, Any] = {"time": record.time, "stream": record.stream, "_p": "F", "log": record.text}
-    if (fields := _fields(record.text)) is not None:
-        body["log_processed"] = fields
-    body["kubernetes"] = {
-        "pod_name": container.pod,
-        "namespace_name": container.namespace,
-        "pod_id": container.pod_id,
-        "host": host,
-        "container_name": container.name,
-        "docker_id": container.id,
+    body: dict[str, Any] = {
+        "time": record.time,
+        "stream": record.stream,
+        "_p": "F",
+        "log": record.text,
+        "kubernetes": {
+            "pod_name": container.pod,
+            "namespace_name": container.namespace,
+            "pod_id": container.pod_id,
+            "host": host,
+            "container_name": container.name,
+            "docker_id": container.id,
+        },
     }
-    # JSON may hold half a surrogate pair, which has no UTF-8.
-    text = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
-    return Event(_milliseconds(record.time), text[:LONGEST].decode(errors="ignore"))
+    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+    if _is_object(record.text):
+        text = f'{text[:-1]},"log_processed":{record.text.strip()}}}'
+    return Event(_milliseconds(record.time), text.encode()[:LONGEST].decode(errors="ignore"))
 
 
-def _fields(text: str) -> dict[str, Any] | None:
+def _is_object(text: str) -> bool:
     if not text.lstrip().startswith("{"):
-        return None
+        return False
     try:
-        return json.loads(text, parse_constant=_refuse)
+        json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError):
-        return None
+        return False
+    return True
 
 
 def _refuse(constant: str) -> None:

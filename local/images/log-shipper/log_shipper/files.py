@@ -95,6 +95,11 @@ class Files:
             self._save()
         return more
 
+    def close(self) -> None:
+        """Close every file; another `Files` of the same state goes on with them."""
+        for tail in self._tails:
+            tail.file.close()
+
     def _find(self) -> None:
         """Open files that are new, and see which ones were moved away."""
         now = time.monotonic()
