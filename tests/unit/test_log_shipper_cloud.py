@@ -72,7 +72,7 @@ def variables(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Generat
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Agent", (agent,), {"identity": identity}))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     token = tmp_path_factory.mktemp("token") / "token"
-    token.write_text("pod-token")
+    token.write_text("pod-token\n")
     yield {
         "AWS_REGION": REGION,
         "AWS_ENDPOINT_URL": cloud.url,

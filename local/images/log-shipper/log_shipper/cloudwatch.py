@@ -43,7 +43,7 @@ class Credentials:
 def container_credentials(variables: Mapping[str, str]) -> Credentials:
     """Fetch the pod's credentials from the Pod Identity agent. Raises Refused or OSError where it gives none."""
     address = urlsplit(variables["AWS_CONTAINER_CREDENTIALS_FULL_URI"])
-    token = Path(variables["AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"]).read_text()
+    token = Path(variables["AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"]).read_text().strip()
     status, body = _exchange(address, "GET", {"Authorization": token})
     if status != 200:
         raise Refused("credentials", f"HTTP {status}")
