@@ -1,17 +1,17 @@
 """The add-on that ships logs, from the emulator's record of it to what is in the cluster."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
+from log_shipper.__main__ import NEEDED, STATE
 
 from llm_serving import _log_shipping
 from local.cluster import images
+from local.cluster.controller import pod_identity
 from local.cluster.controller.log_shipping import MISSING_LOOKS, OWNER, Addon, LogShipping, manifests
 from local.cluster.node_files import SHIPPED
 from local.errors import LocalError
-from local.paths import ROOT
 
 IMAGE = "public.ecr.aws/aws-observability/aws-for-fluent-bit@sha256:1"
 ENDPOINT = "http://10.89.0.1:4566"
@@ -160,18 +160,12 @@ def test_it_reads_logs_and_can_do_little_else() -> None:
     assert paths["logs"] == "/var/log"
 
 
-def test_the_image_s_settings_are_those_that_it_reads() -> None:
-    """What the process reads from its environment is what the DaemonSet and the Pod Identity webhook give."""
-    (container,) = daemon_set(values())["spec"]["template"]["spec"]["containers"]
-    package = ROOT / "local" / "images" / "log-shipper" / "log_shipper"
-    text = "".join(path.read_text() for path in package.glob("*.py"))
-    assert all(each["name"] in text for each in container["env"])
-    assert Path("/var/fluent-bit/state") in {Path(mount["mountPath"]) for mount in container["volumeMounts"]}
-    assert '"/var/fluent-bit/state/' in text
-    dockerfile = (images.LOG_SHIPPER.context / "Dockerfile").read_text()
-    assert f"USER {pod_user()}\n" in dockerfile
-
-
-def pod_user() -> str:
-    context = daemon_set(values())["spec"]["template"]["spec"]["securityContext"]
-    return f"{context['runAsUser']}:{context['runAsGroup']}"
+def test_the_image_gets_what_it_needs() -> None:
+    """From the DaemonSet and from the Pod Identity webhook; and its folder, and its user."""
+    pod = daemon_set(values())["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    given = {each["name"] for each in (*container["env"], *pod_identity.variables(ENDPOINT))}
+    assert set(NEEDED) <= given
+    assert str(STATE.parent) in {mount["mountPath"] for mount in container["volumeMounts"]}
+    user = f"{pod['securityContext']['runAsUser']}:{pod['securityContext']['runAsGroup']}"
+    assert f"USER {user}\n" in (images.LOG_SHIPPER.context / "Dockerfile").read_text()

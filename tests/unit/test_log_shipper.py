@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from log_shipper import files as following
-from log_shipper.__main__ import FLUSH_SECONDS, LONGEST_WAIT, Shipper
+from log_shipper.__main__ import FLUSH_SECONDS, LONGEST_WAIT, NEEDED, Shipper, main
 from log_shipper.cloudwatch import Refused
 from log_shipper.cri import LONGEST, Part, Record, cut_off, join
 from log_shipper.events import LONGEST as LONGEST_EVENT
@@ -353,3 +353,16 @@ def test_much_is_shipped_without_a_pause(node: Node) -> None:
     while ship.step() == 0:
         assert time.monotonic() - begun < 10
     assert sum(len(events) for _, events in cloudwatch.put_events) == 1200
+
+
+def test_a_pod_without_credentials_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in NEEDED:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("CLUSTER_NAME", "llm")
+    with pytest.raises(SystemExit, match="1"):
+        main()
+    said = capsys.readouterr().out
+    assert said.startswith("not set: HOST_NAME, AWS_REGION, AWS_ENDPOINT_URL, AWS_CONTAINER")
+    assert said.endswith("a pod made without credentials gets them when it is made anew\n")

@@ -24,6 +24,17 @@ HOPELESS = ("InvalidParameterException", "DataAlreadyAcceptedException")
 """Refusals of a batch that would be the same the next time: it is left out, or nothing after it would be shipped."""
 
 
+NEEDED = (
+    "CLUSTER_NAME",
+    "HOST_NAME",
+    "AWS_REGION",
+    "AWS_ENDPOINT_URL",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+)
+"""Settings: the first three from the DaemonSet, the others from the Pod Identity webhook."""
+
+
 class Shipper:
     """Reads a node's files and puts what is in them into a log group."""
 
@@ -64,7 +75,10 @@ def _say(text: str) -> None:
 
 
 def main() -> None:
-    """Ship until SIGTERM; what is there by then is shipped, too."""
+    """Ship until SIGTERM; what is there by then is shipped, too. Ends with 1 where a setting is missing."""
+    if missing := [name for name in NEEDED if not os.environ.get(name)]:
+        _say(f"not set: {', '.join(missing)}; a pod made without credentials gets them when it is made anew")
+        sys.exit(1)
     stop = threading.Event()
 
     def leave(_number: int, _frame: FrameType | None) -> None:
