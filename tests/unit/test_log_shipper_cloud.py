@@ -34,10 +34,9 @@ class FakeApi:
         return {"status": {"authenticated": good, "user": {"username": f"system:serviceaccount:{account}"}}}
 
 
-@pytest.fixture(scope="module")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Generator[Cloud]:
-    cloud = Cloud(tmp_path_factory.mktemp("cloud"))
-    cloud.start()
+@pytest.fixture(scope="module", autouse=True)
+def associated(cloud: Cloud) -> None:
+    """A cluster, log groups, and the role that the shipper's service account gets."""
     eks = cloud.client("eks")
     eks.create_cluster(
         name=CLUSTER,
@@ -59,8 +58,6 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Generator[Cloud]:
         serviceAccount=_log_shipping.SERVICE_ACCOUNT,
         roleArn=arn,
     )
-    yield cloud
-    cloud.stop()
 
 
 @pytest.fixture(scope="module")
