@@ -175,6 +175,14 @@ def settle() -> None:
     wait("as many pods as committed", lambda: len(ready_pods("smollm2-135m")) == 2, seconds=300)
 
 
+def log_events() -> dict[str, list[dict[str, Any]]]:
+    """Everything that is in a log group, as FilterLogEvents tells it, by group."""
+    logs = cloud.client("logs")
+    groups = [group["logGroupName"] for group in logs.describe_log_groups()["logGroups"]]
+    assert groups
+    return {group: logs.filter_log_events(logGroupName=group)["events"] for group in groups}
+
+
 def outputs() -> dict[str, Any]:
     """The stack's outputs, secrets in plain."""
     from local import environment  # noqa: PLC0415  it finds programs that a machine may lack

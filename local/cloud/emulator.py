@@ -35,6 +35,8 @@ After = Callable[["Call", Response], Response]
 
 READS = ("Describe", "Get", "List", "Head", "BatchGet", "Search", "Lookup", "Simulate", "Decode", "Validate")
 """How the names of calls start that change nothing worth saving."""
+UNHURRIED = ("PutLogEvents",)
+"""Calls that come all the time, and whose changes are saved with the next one of another kind, or at the end."""
 
 
 def configure(*, port: int, state: Path, cache_host: str, cache_port: int) -> None:
@@ -202,7 +204,7 @@ def watch(changed: Callable[[], None]) -> None:
             response = await answer(*request)
             if request[0] not in {"GET", "HEAD"} and response[0] < 400:
                 operation = _operation(name, *request)
-                if not operation.startswith(READS):
+                if not operation.startswith(READS) and operation not in UNHURRIED:
                     changed()
             return response
 

@@ -1,7 +1,7 @@
 """Keeps the emulator's state on disk while it runs, so that a killed emulator loses at most the last second.
 
 MiniStack saves at a clean shutdown only. Here every change leads to a save shortly after; a service's file is
-replaced whole, and only where its content is new.
+replaced whole, and only where its content is new. Log events alone wait for the next change of another kind.
 """
 
 import asyncio

@@ -72,6 +72,14 @@ class Recipe:
         return f"{self.host}/{self.repository}"
 
 
+LOG_SHIPPER = Recipe(
+    "log-shipper",
+    "public.ecr.aws",
+    "aws-observability/aws-for-fluent-bit",
+    LOCAL_TAG,
+    ROOT / "local/images/log-shipper",
+)
+"""What the controller runs for the add-on that ships logs, under the name of what the add-on runs."""
 RECIPES = (
     Recipe("pause", _KUBERNETES, "pause", "3.10", ROOT / "local/images/pause", on_base=False, programs=("pause",)),
     Recipe("coredns", _KUBERNETES, "coredns/coredns", "v1.15.0", ROOT / "local/images/coredns", programs=("coredns",)),
@@ -118,6 +126,7 @@ RECIPES = (
         ROOT / "local/images/keda-metrics-apiserver",
         programs=("keda-adapter",),
     ),
+    LOG_SHIPPER,
     Recipe(
         "llm-gateway",
         ECR_HOST,

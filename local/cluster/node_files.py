@@ -14,6 +14,8 @@ PAUSE_IMAGE = "registry.k8s.io/pause:3.10"
 """The sandbox image that every pod starts with."""
 LEASE_SECONDS = 8
 """A kubelet renews its lease every quarter of this: 2 s, so that a lost node shows within the control plane's grace."""
+SHIPPED = "shipped"
+"""The folder in /var/log that remembers how far logs were shipped: of a node's own, as its logs are."""
 SYNC = "10s"
 """How often a kubelet looks after each pod, which then gets a changed ConfigMap. The default, 60 s, makes that up to a
 minute and a half."""
@@ -152,6 +154,10 @@ def write(spec: NodeSpec, folder: Path, *, shim: Path, snapshotter: str) -> None
     proxy = kubeconfigs.component("system:kube-proxy")
     (etc / "kube-proxy.yaml").write_text(yaml.safe_dump(kube_proxy(spec.name, kubeconfig=proxy)))
     _write_gpus(spec, folder / "kubelet" / "pod-resources")
+    # For who ships the logs: not root, but of its group, which may read what containers have written.
+    shipped = folder / "log" / SHIPPED
+    shipped.mkdir(parents=True, exist_ok=True)
+    shipped.chmod(0o770)
 
 
 def _write_gpus(spec: NodeSpec, folder: Path) -> None:

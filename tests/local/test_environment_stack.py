@@ -21,6 +21,7 @@ from tests.environment_harness import (
     items,
     kubectl,
     leftovers,
+    log_events,
     outputs,
     pool_nodes,
     pulumi,
@@ -112,23 +113,13 @@ def test_no_secret_in_plain_text_and_no_prompt_in_any_log() -> None:
         "pods": kubectl("get", "pods", "-A", "-o", "json"),
         "the processes' arguments": commands.decode(errors="replace"),
         "the pods' logs": kubectl("logs", "-n", NAMESPACE, "-l", "app.kubernetes.io/name", "--tail=-1", "--prefix"),
-        "the log groups": _log_events(),
+        "the log groups": "\n".join(each["message"] for events in log_events().values() for each in events),
         "the rules": kubectl("get", "prometheusrules", "-A", "-o", "json"),
     }
     logs = [*(STATE / "log").iterdir(), *(STATE / "pulumi").glob("*.jsonl"), *(STATE / "pulumi-state").rglob("*.json*")]
     places.update({str(path): _read(path).decode(errors="replace") for path in logs})
     found = [place for place, text in places.items() for canary in canaries if canary in text]
     assert not found
-
-
-def _log_events() -> str:
-    """Everything that is in a log group."""
-    logs = cloud.client("logs")
-    groups = [group["logGroupName"] for group in logs.describe_log_groups()["logGroups"]]
-    assert groups
-    return "\n".join(
-        event["message"] for group in groups for event in logs.filter_log_events(logGroupName=group)["events"]
-    )
 
 
 def _read(path: Path) -> bytes:
@@ -204,8 +195,9 @@ def test_destroy_leaves_nothing_anywhere() -> None:
     outcome = engine.destroy()
     assert set(outcome.changes) == {"delete"}, outcome.changes
     assert {kind: count for kind, count in census().items() if count} == {}
-    namespaces = {each["metadata"]["name"] for each in items("namespaces")}
-    assert namespaces == {"default", "kube-system", "kube-public", "kube-node-lease", "monitoring-system", "keda"}
+    left = {"default", "kube-system", "kube-public", "kube-node-lease", "monitoring-system", "keda"}
+    # That of the add-on goes when its pods have ended.
+    wait("no namespace", lambda: {each["metadata"]["name"] for each in items("namespaces")} == left, seconds=60)
     wait("no node", lambda: not items("nodes"), seconds=60)
     assert not [pod for pod in items("pods", "-A") if pod["spec"].get("nodeName")]
     assert json.loads(pulumi("stack", "export"))["deployment"].get("resources", []) == []

@@ -2,6 +2,7 @@
 
 import json
 import urllib.parse
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -13,6 +14,7 @@ from botocore.exceptions import ClientError
 from botocore.parsers import QueryParser
 
 from local.addresses import REGION
+from local.cloud import emulator
 from tests.cloud_harness import Cloud, role
 
 
@@ -165,3 +167,57 @@ def in_query_protocol(cloud: Cloud, operation: str, **parameters: str) -> Any:
         {"status_code": answer.status_code, "headers": dict(answer.headers), "body": answer.content},
         cloud.client("cloudwatch").meta.service_model.operation_model(operation).output_shape,
     )
+
+
+def put_events(logs: Any, group: str, stream: str, times: range) -> None:
+    events = [{"timestamp": at, "message": f"event {at}"} for at in times]
+    logs.put_log_events(logGroupName=group, logStreamName=stream, logEvents=events)
+
+
+def test_the_newest_events_of_a_group_are_kept(logs: Any) -> None:
+    logs.create_log_group(logGroupName="many")
+    for stream in ("quiet", "busy"):
+        logs.create_log_stream(logGroupName="many", logStreamName=stream)
+    put_events(logs, "many", "quiet", range(1, 101))
+    put_events(logs, "many", "busy", range(101, 8101))
+    assert len(logs.filter_log_events(logGroupName="many")["events"]) == 8100
+    put_events(logs, "many", "busy", range(8101, 13101))
+    kept = [event["timestamp"] for event in logs.filter_log_events(logGroupName="many")["events"]]
+    assert kept == list(range(4101, 13101))
+    logs.delete_log_group(logGroupName="many")
+
+
+def test_events_outlive_a_stop(cloud: Cloud, logs: Any) -> None:
+    logs.create_log_group(logGroupName="kept")
+    logs.create_log_stream(logGroupName="kept", logStreamName="s")
+    put_events(logs, "kept", "s", range(3))
+    cloud.stop()
+    cloud.start()
+    put_events(logs, "kept", "s", range(3, 5))
+    kept = [event["message"] for event in logs.filter_log_events(logGroupName="kept")["events"]]
+    assert kept == [f"event {at}" for at in range(5)]
+    logs.delete_log_group(logGroupName="kept")
+
+
+@pytest.mark.parametrize(
+    ("operation", "changes"), [("PutLogEvents", 0), ("DescribeLogStreams", 0), ("CreateLogStream", 1)]
+)
+async def test_events_alone_are_no_reason_to_save(
+    monkeypatch: pytest.MonkeyPatch, operation: str, changes: int
+) -> None:
+    async def answer(*_request: Any) -> emulator.Response:
+        return 200, {}, b"{}"
+
+    def action(*_request: Any) -> str:
+        return f"logs:{operation}"
+
+    def core(_name: str) -> SimpleNamespace:
+        return SimpleNamespace(extract_iam_action=action)
+
+    handlers: dict[str, Any] = {"logs": answer}
+    monkeypatch.setattr(emulator, "application", lambda: SimpleNamespace(SERVICE_HANDLERS=handlers))
+    monkeypatch.setattr(emulator, "core", core)
+    seen: list[str] = []
+    emulator.watch(lambda: seen.append(operation))
+    await handlers["logs"]("POST", "/", {}, b"{}", {})
+    assert len(seen) == changes

@@ -29,7 +29,7 @@ def install() -> None:
     emulator.install("elasticache", after=elasticache.after)
     emulator.install("elasticloadbalancing", before=elbv2.before, after=elbv2.after)
     emulator.install("firehose", after=firehose.after)
-    emulator.install("logs", before=logs.before)
+    emulator.install("logs", before=logs.before, after=logs.after)
     emulator.install("monitoring", after=cloudwatch.after)
     emulator.add("servicequotas", servicequotas.TARGET, servicequotas.answer)
     emulator.install("ssm", before=ssm.before)

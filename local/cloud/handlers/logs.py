@@ -1,15 +1,25 @@
-"""CloudWatch Logs: the queries that are kept for Logs Insights."""
+"""CloudWatch Logs: the queries that are kept for Logs Insights, and as many events as this machine has room for."""
 
+import bisect
 import time
 import uuid
 from typing import Any
 
-from local.cloud import stores
+from local.cloud import emulator, stores
 from local.cloud.emulator import Call, Response, refusal, reply
 
 KIND = "query_definitions"
 PAGE = 1000
 """Definitions of a page, unless fewer are asked for."""
+KEPT_EVENTS = 10_000
+"""The newest events of a log group, which stay: they are in memory, and in every state that is saved."""
+
+
+class _Events(list[Any]):
+    """A stream's events. They never change, so that a copy of the state needs none of each."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> list[Any]:
+        return list(self)
 
 
 def before(call: Call) -> Response | None:
@@ -23,6 +33,28 @@ def before(call: Call) -> Response | None:
             return _delete(call.json)
         case _:
             return None
+
+
+def after(call: Call, response: Response) -> Response:
+    """Keeps what a log group holds within bounds."""
+    if call.operation == "PutLogEvents":
+        logs = emulator.service("cloudwatch_logs")
+        logs._log_records.clear()  # each event once more, for a call that nothing here makes
+        _bound(logs._log_groups[call.json["logGroupName"]]["streams"], call.json["logStreamName"])
+    return response
+
+
+def _bound(streams: dict[str, Any], written: str) -> None:
+    """Leaves out the oldest events of a group that has too many: a tenth more than needed, so that it's done rarely."""
+    streams[written]["events"] = _Events(streams[written]["events"])
+    surplus = sum(len(stream["events"]) for stream in streams.values()) - KEPT_EVENTS
+    if surplus <= 0:
+        return
+    times = sorted(event["timestamp"] for stream in streams.values() for event in stream["events"])
+    oldest = times[surplus + KEPT_EVENTS // 10]
+    for stream in streams.values():
+        first = bisect.bisect_left(stream["events"], oldest, key=lambda event: event["timestamp"])
+        stream["events"] = _Events(stream["events"][first:])
 
 
 def _put(asked: dict[str, Any]) -> Response:

@@ -10,6 +10,7 @@ from local.cluster.api import Api
 from local.cluster.controller import groups, identity_servers
 from local.cluster.controller.autoscaler import Autoscaler
 from local.cluster.controller.aws import client
+from local.cluster.controller.log_shipping import LogShipping
 from local.cluster.controller.loop import forever
 from local.cluster.controller.node_groups import NodeGroups
 from local.cluster.controller.pod_identity import PodIdentity
@@ -18,6 +19,7 @@ from local.ports import port
 
 NODES_SECONDS = 2
 AUTOSCALER_SECONDS = 5
+LOG_SHIPPING_SECONDS = 3
 
 
 def main() -> None:
@@ -37,14 +39,19 @@ def main() -> None:
     def read() -> list[groups.NodeGroup]:
         return groups.read(client("eks"), client("ec2"))
 
-    identity = PodIdentity(api, client, lambda: f"http://{HOST_IP}:{port('cloud')}")
+    def endpoint() -> str:
+        return f"http://{HOST_IP}:{port('cloud')}"
+
+    identity = PodIdentity(api, client, endpoint)
     identity_servers.start(identity, port("identity"))
     node_groups = NodeGroups(api, read, stop)
     target_groups = TargetGroups(api, client, stop)
     autoscaler = Autoscaler(api, read, client)
+    log_shipping = LogShipping(api, client, endpoint)
     for name, step, seconds in (
         ("target groups", target_groups.step, 0.05),
         ("autoscaler", autoscaler.step, AUTOSCALER_SECONDS),
+        ("log shipping", log_shipping.step, LOG_SHIPPING_SECONDS),
     ):
         threading.Thread(
             target=forever, args=(name, step, stop), kwargs={"seconds": seconds}, name=name, daemon=True

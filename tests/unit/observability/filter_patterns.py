@@ -1,4 +1,6 @@
-"""CloudWatch's filter patterns for JSON, as far as ours go: comparisons with = != >= <, joined by && and ||.
+"""CloudWatch's filter patterns for JSON, as far as ours go, and the fields that a query of Logs Insights reads.
+
+Of patterns: comparisons with = != >= <, joined by && and ||.
 
 A quoted or bare value may hold `*`; a bare `*` alone means that the field is there.
 """
@@ -9,6 +11,19 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 _TOKEN = re.compile(r'\s*(\(|\)|&&|\|\||!=|>=|<|=|\$[.\w]+|"[^"]*"|[\w.*-]+)')
+
+_WORDS = {
+    "fields", "filter", "stats", "sort", "limit", "by", "as", "and", "or", "in", "like", "desc", "count", "sum", "max",
+    "pct", "coalesce",
+}  # fmt: skip
+
+
+def named_fields(query: str) -> set[str]:
+    """Return the fields that a query reads: what is no word of the language, no literal and no name of its own."""
+    bare = re.sub(r'"[^"]*"|/[^/]*/', "", query)
+    own = set(re.findall(r"\bas (\w+)", bare))
+    names = set(re.findall(r"@?[A-Za-z_][\w.]*", bare))
+    return {name for name in names - own - _WORDS if not name.startswith("@")}
 
 
 def matches(pattern: str, event: Mapping[str, Any]) -> bool:

@@ -22,7 +22,7 @@ from llm_serving.observability.log_queries import (
     Log,
     LogMetric,
 )
-from tests.unit.observability.filter_patterns import matches
+from tests.unit.observability.filter_patterns import matches, named_fields
 
 AUDIT_FIELDS = {
     "kind", "stage", "verb", "user.username", "userAgent", "sourceIPs.0", "responseStatus.code", "objectRef.resource",
@@ -161,7 +161,7 @@ def test_only_fields_that_a_log_has_are_named(capsys: pytest.CaptureFixture[str]
         assert named <= fields[each.log], each.name
     for query in QUERIES:
         allowed = {name for log in query.logs for name in fields[log]}
-        assert _named(query.text) <= allowed, query.name
+        assert named_fields(query.text) <= allowed, query.name
 
 
 def test_no_field_holds_what_somebody_wrote(capsys: pytest.CaptureFixture[str]) -> None:
@@ -180,17 +180,3 @@ def test_queries_end() -> None:
         assert len(query.text) <= 10_000, "PutQueryDefinition takes no more"
         assert query.logs
     assert len({query.name for query in QUERIES}) == len({query.title for query in QUERIES}) == len(QUERIES)
-
-
-WORDS = {
-    "fields", "filter", "stats", "sort", "limit", "by", "as", "and", "or", "in", "like", "desc", "count", "sum", "max",
-    "pct", "coalesce",
-}  # fmt: skip
-
-
-def _named(text: str) -> set[str]:
-    """Return the fields that a query reads: what is no word of the language, no literal and no name of its own."""
-    bare = re.sub(r'"[^"]*"|/[^/]*/', "", text)
-    own = set(re.findall(r"\bas (\w+)", bare))
-    names = set(re.findall(r"@?[A-Za-z_][\w.]*", bare))
-    return {name for name in names - own - WORDS if not name.startswith("@")}
