@@ -362,7 +362,7 @@ OFFERINGS: dict[str, frozenset[str]] = dict.fromkeys(
 )
 ACCEPTED = {
     "dev": {"ROLLOUT_ONE_REPLICA"},
-    "local": {"CACHE_RESERVED_MEMORY", "DEVICE_PLUGIN", "ROLLOUT_ONE_REPLICA", "SYSTEM_POOL_ONE_NODE"},
+    "local": {"CACHE_RESERVED_MEMORY", "DEVICE_PLUGIN", "ROLLOUT_ONE_REPLICA"},
     "prod": {"GATEWAY_GENERATION_TIMEOUT", "TP_PCIE"},
     "staging": set[str](),
 }

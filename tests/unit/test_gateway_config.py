@@ -140,9 +140,9 @@ async def test_a_request_in_flight_ends_under_the_configuration_it_began_with(tm
         assert client.gateway.backend.upstream is not upstream
         attempts = Attempts(client.gateway.metrics, Record("1", "POST", CHAT, model="m", version="stable"), waits=False)
         target = Target(Version(name="stable", url=model.url, weight=100), CHAT)
-        response = await upstream.send(target, b"{}", {}, attempts)
-        assert response.status == 200
-        upstream.release(response)
+        answer = await upstream.send(target, b"{}", {}, attempts)
+        assert answer.status == 200
+        upstream.release(answer)
         assert client.metric("llm_gateway_upstream_errors_total") == 0
 
 

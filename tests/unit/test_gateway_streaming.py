@@ -45,14 +45,15 @@ class Stepper:
 async def test_each_part_arrives_before_the_service_sends_the_next() -> None:
     stepper = Stepper()
     async with serving(FakeModel(stepper)) as model, gateway_for(config_for(model)) as client:
+        stepper.let.release()  # the first part is what the answer begins with
         async with client.session.post(client.url + CHAT, json=STREAM) as response:
             assert response.status == 200
             assert response.content_type == "text/event-stream"
             assert response.headers["Cache-Control"] == "no-cache"
             for number in range(3):
-                stepper.let.release()
                 part = await asyncio.wait_for(response.content.readuntil(b"\n\n"), 5)
                 assert part == chat_chunk(str(number), "stop" if number == 2 else None)
+                stepper.let.release()
             assert await response.read() == DONE
         await eventually(lambda: client.gateway.in_flight == 0)
         assert client.metric("llm_gateway_time_to_first_token_seconds_count", model="m") == 1
@@ -62,8 +63,8 @@ async def test_each_part_arrives_before_the_service_sends_the_next() -> None:
 async def test_a_caller_that_leaves_cancels_the_request_at_the_service() -> None:
     stepper = Stepper()
     async with serving(FakeModel(stepper)) as model, gateway_for(config_for(model)) as client:
+        stepper.let.release()
         async with client.session.post(client.url + CHAT, json=STREAM) as response:
-            stepper.let.release()
             await response.content.readuntil(b"\n\n")
             response.close()
         await asyncio.wait_for(stepper.cancelled.wait(), 5)

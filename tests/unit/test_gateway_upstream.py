@@ -11,7 +11,18 @@ import orjson
 import pytest
 from aiohttp import web
 
-from tests.gateway_harness import CHAT, QUESTION, FakeModel, chat_answer, config_for, eventually, gateway_for, serving
+from tests.gateway_harness import (
+    CHAT,
+    DONE,
+    QUESTION,
+    FakeModel,
+    chat_answer,
+    chat_chunk,
+    config_for,
+    eventually,
+    gateway_for,
+    serving,
+)
 
 FAST = {"backoff_seconds": 0.001}
 
@@ -70,6 +81,40 @@ async def test_a_reset_before_any_answer_is_tried_again_on_another_connection() 
     assert (status, body) == (200, answer)
     assert len(connections) == 3
     assert sum(retries) == 2
+
+
+STREAM_HEADERS = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+)
+
+
+def chunked(part: bytes) -> bytes:
+    """A part of a body, as HTTP frames it."""
+    return b"%x\r\n%s\r\n" % (len(part), part)
+
+
+async def test_a_stream_that_breaks_off_before_its_first_part_is_tried_again() -> None:
+    events = chat_chunk("whole", "stop") + DONE
+    whole = STREAM_HEADERS + chunked(events) + b"0\r\n\r\n"
+    async with (
+        socket_server([STREAM_HEADERS, STREAM_HEADERS, whole]) as (url, connections),
+        gateway_for({"models": {"m": {"url": url}}, "upstream": FAST}) as client,
+    ):
+        status, headers, body = await client.post(CHAT, {**QUESTION, "stream": True})
+        retries = client.metric("llm_gateway_upstream_retries_total", model="m", kind="reset")
+        loads = dict(client.gateway.backend.upstream.loads)
+    assert (status, headers["content-type"], body) == (200, "text/event-stream", events)
+    assert (len(connections), retries, loads) == (3, 2, {})
+
+
+async def test_a_stream_of_which_nothing_ever_comes_is_503() -> None:
+    async with (
+        socket_server([STREAM_HEADERS]) as (url, connections),
+        gateway_for({"models": {"m": {"url": url}}, "upstream": FAST}) as client,
+    ):
+        status, headers, body = await client.post(CHAT, {**QUESTION, "stream": True})
+    assert (status, headers["retry-after"], len(connections)) == (503, "1", 3)
+    assert orjson.loads(body)["error"]["code"] == "model_unavailable"
 
 
 async def test_a_refused_connection_is_tried_again_until_the_service_is_there() -> None:

@@ -49,7 +49,7 @@ def test_a_stack_as_the_checks_see_it() -> None:
     assert (made.cache.engine, made.cache.engine_version, made.cache.node_type) == ("valkey", "8.2", "cache.t4g.small")
     assert (made.response_transfer_mode, made.api_timeout_seconds, made.gateway_replicas) == ("STREAM", None, 2)
     assert not made.installs_device_plugin
-    assert set(made.allow) == {"DEVICE_PLUGIN", "SYSTEM_POOL_ONE_NODE", "CACHE_RESERVED_MEMORY"}
+    assert set(made.allow) == {"DEVICE_PLUGIN", "CACHE_RESERVED_MEMORY"}
 
 
 def test_what_a_model_sets() -> None:
@@ -155,7 +155,6 @@ def test_the_account_of_the_stack_is_asked(log: Log, monkeypatch: pytest.MonkeyP
     assert asked == [("us-east-1", "000000000000")]
     assert [line.rpartition("[")[2] for line in log.lines] == [
         "DEVICE_PLUGIN]",
-        "SYSTEM_POOL_ONE_NODE]",
         "ROLLOUT_ONE_REPLICA]",
         "CACHE_RESERVED_MEMORY]",
         "CLOUD_QUOTA_UNCHECKED]",

@@ -22,9 +22,8 @@ from llm_gateway.semantic_cache import Lookup, SemanticCache
 from llm_gateway.semantic_question import question
 from llm_gateway.shadow import Shadows
 from llm_gateway.stream_capture import StreamCapture
-from llm_gateway.upstream import Target, UnreachableError, Upstream
+from llm_gateway.upstream import EVENT_STREAM, Answer, Target, UnreachableError, Upstream
 
-EVENT_STREAM = "text/event-stream"
 _FORWARDED_HEADERS = ("accept", "traceparent", "tracestate")
 _STREAM_HEADERS = {"Content-Type": EVENT_STREAM, "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 _LAST_WORDS_SECONDS = 5
@@ -186,36 +185,37 @@ class Exchange:
             limit = self._backend.config.upstream.shadow_concurrency
             self._backend.shadows.send(upstream, self._route, self._inference, self._upstream_headers(), limit)
         try:
-            response = await (self._hold(upstream) if self._route.hold else self._send(upstream))
+            answer = await (self._hold(upstream) if self._route.hold else self._send(upstream))
         except UnreachableError as error:
             self._fail_over(error)
-            response = await self._send(upstream)
+            answer = await self._send(upstream)
         self._record.tries += 1
         try:
-            if response.status < 400 and response.content_type == EVENT_STREAM:
-                return await self._pass_stream(response)
-            body = await upstream.read(response)
+            if answer.streams:
+                return await self._pass_stream(answer)
+            body = await upstream.read(answer)
         finally:
-            self._record.trace.try_answered(response.status)
-            upstream.release(response)
+            self._record.trace.try_answered(answer.status)
+            upstream.release(answer)
+        response = answer.response
         if response.status >= 400:
             if response.status >= 500:
                 self._attempts.count_failure(f"status_{response.status}")
             raise from_upstream(response.status, body, response.headers.get("Retry-After", ""))
         return self._whole(response, body)
 
-    async def _send(self, upstream: Upstream) -> ClientResponse:
+    async def _send(self, upstream: Upstream) -> Answer:
         key = None
         if self._version.pods_url is not None:
             key = affinity.prefix_key(self._inference, self._request.headers.get(versions.SESSION_HEADER, ""))
         target = Target(self._version, self._inference.endpoint, key, waits=self._route.hold)
         return await upstream.send(target, self._body, self._upstream_headers(), self._attempts)
 
-    async def _hold(self, upstream: Upstream) -> ClientResponse:
+    async def _hold(self, upstream: Upstream) -> Answer:
         """Sends the request as soon as a pod takes it; until then it counts as one that the autoscaler sees."""
         while True:
             try:
-                response = await self._send(upstream)
+                answer = await self._send(upstream)
             except UnreachableError as error:
                 if error.sent:
                     raise
@@ -223,7 +223,7 @@ class Exchange:
                 await asyncio.sleep(_HOLD_SECONDS)
             else:
                 self._held = False
-                return response
+                return answer
 
     def _no_pod(self) -> ApiError:
         self._attempts.count_failure("no_pod")
@@ -261,15 +261,15 @@ class Exchange:
         content_type = response.headers.get("Content-Type", "application/octet-stream")
         return web.Response(status=response.status, body=body, headers=self._answer_headers(content_type))
 
-    async def _pass_stream(self, upstream: ClientResponse) -> web.StreamResponse:
+    async def _pass_stream(self, answer: Answer) -> web.StreamResponse:
         """Passes each part on as it comes, and keeps it for the cache."""
         if self._key is not None:
             self._capture = StreamCapture(self._backend.config.cache.max_entry_bytes * _STREAM_BYTES_PER_ENTRY_BYTE)
         capture = self._capture
-        response = web.StreamResponse(status=upstream.status, headers=self._answer_headers(EVENT_STREAM))
+        response = web.StreamResponse(status=answer.status, headers=self._answer_headers(EVENT_STREAM))
         await self._begin(response)
         shown = stream_usage.WholeEvents(asked=stream_usage.is_asked(self._inference.fields))
-        async for part in upstream.content.iter_any():
+        async for part in answer.parts():
             self._record.saw_first_token()
             await self._write(response, shown.feed(part))
             capture.feed(part)
@@ -277,9 +277,9 @@ class Exchange:
         self._charge(capture.token_counts())
         whole = capture.whole
         if self._key is not None and whole is not None:
-            answer = completion.assemble(self._inference.endpoint, whole)
-            if answer is not None:
-                self._store(orjson.dumps(answer))
+            assembled = completion.assemble(self._inference.endpoint, whole)
+            if assembled is not None:
+                self._store(orjson.dumps(assembled))
         return await self._end(response)
 
     async def _begin(self, response: web.StreamResponse) -> None:

@@ -1,15 +1,16 @@
 """Calls to the inference services: pooled connections, and another try where no service has begun to answer.
 
-A request for inference changes nothing at the service, so it may be sent again as long as no byte of an answer has
-come. That is what makes a rolling update of a model service lossless: a pod that goes away refuses or resets, and the
-next connection reaches another one. Three things bound that: a pod that fails again and again is left out for a while,
-a service that answers nobody is asked by one request in a while, and retries have a budget.
+A request for inference changes nothing at the service, so it may be sent again as long as no part of an answer has
+come; the headers of a stream are none, for runtimes send them before they have read the prompt. That is what makes a
+rolling update of a model service lossless: a pod that goes away refuses or resets, and the next connection reaches
+another one. Three things bound that: a pod that fails again and again is left out for a while, a service that answers
+nobody is asked by one request in a while, and retries have a budget.
 """
 
 import asyncio
 import socket
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
@@ -49,6 +50,7 @@ _PROBES = {
 }
 """When a connection on which nothing comes is asked whether its other side is there (s), how often, and for how long
 what was sent may stay without acknowledgement (ms). The other side's kernel answers, however long its program takes."""
+EVENT_STREAM = "text/event-stream"
 NOT_CONNECTED = ("connect", "connect_timeout")
 """Kinds of failure after which no service can have got the request."""
 
@@ -118,6 +120,33 @@ class _Call:
     budget: RetryBudget
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A service that answers: its headers are read and, of a stream, its first part."""
+
+    response: ClientResponse
+    base: str
+    """The base URL that it came from."""
+    first: bytes = b""
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return self.response.status
+
+    @property
+    def streams(self) -> bool:
+        """Whether it is a stream of events, and no error."""
+        return self.status < 400 and self.response.content_type == EVENT_STREAM
+
+    async def parts(self) -> AsyncGenerator[bytes]:
+        """Its body as it comes. Raises ClientConnectionError or ClientPayloadError where it breaks off."""
+        if self.first:
+            yield self.first
+        async for part in self.response.content.iter_any():
+            yield part
+
+
 class Upstream:
     """The client side. It must be made and used inside a running event loop."""
 
@@ -137,7 +166,6 @@ class Upstream:
         """The pods of the models that have requests spread by what they begin with."""
         self.loads: Counter[str] = Counter()
         """Requests of this process in flight, by base URL."""
-        self._at: dict[ClientResponse, str] = {}
 
     @staticmethod
     def _session(connector: TCPConnector, timeout: ClientTimeout) -> ClientSession:
@@ -150,8 +178,8 @@ class Upstream:
             skip_auto_headers=("User-Agent", "Accept-Encoding"),
         )
 
-    async def send(self, target: Target, body: bytes, headers: Mapping[str, str], watcher: Watcher) -> ClientResponse:
-        """The service's response, its headers read; the caller must `release` it.
+    async def send(self, target: Target, body: bytes, headers: Mapping[str, str], watcher: Watcher) -> Answer:
+        """The service's answer, as soon as it begins; the caller must `release` it.
 
         Raises ApiError (502 or 503) where no try got that far: UnreachableError where no connection brought an answer.
         """
@@ -164,22 +192,22 @@ class Upstream:
             service.breaker.begin(url)
         service.budget.requested()
         try:
-            response = await self._try(_Call(target, body, headers, watcher, service.budget))
+            answer = await self._try(_Call(target, body, headers, watcher, service.budget))
         except UnreachableError:
             service.breaker.failed(url)
             raise
         service.breaker.succeeded(url)
-        return response
+        return answer
 
-    async def _try(self, call: _Call) -> ClientResponse:
+    async def _try(self, call: _Call) -> Answer:
         places = self._places(call)
         session = self._pooled
         sent = False
         for attempt in range(1, self._config.attempts + 1):
             base = places[min(attempt, len(places)) - 1]
             try:
-                response = await self._post(session, base, call)
-            except ClientConnectionError as error:
+                answer = await self._post(session, base, call)
+            except (ClientConnectionError, ClientPayloadError) as error:
                 kind = kind_of(error)
                 sent = sent or kind not in NOT_CONNECTED
                 if not self._again(call, attempt, base, kind):
@@ -190,16 +218,16 @@ class Upstream:
                     502, "The model failed to answer.", kind="upstream_error", code="bad_response"
                 ) from error
             else:
-                if response.status == 502:
+                if answer.status == 502:
                     self._failed(base, call)
-                    return response
-                if response.status != 503:
+                    return answer
+                if answer.status != 503:
                     self._ejections.succeeded(base)
-                    return response
+                    return answer
                 # "Not now" is also what a replica says on its way out: another one may take the request.
                 if not self._again(call, attempt, base, "unavailable", answered=True):
-                    return response
-                self.release(response)
+                    return answer
+                self.release(answer)
                 sent = True
             if places[min(attempt + 1, len(places)) - 1] == base:
                 await asyncio.sleep(self._config.backoff_seconds * 2 ** (attempt - 1))
@@ -236,24 +264,29 @@ class Upstream:
         call.watcher.routed("any" if key is None else "own" if own else "spilled")
         return (*order[: max(1, self._config.attempts - 1)], url)
 
-    async def _post(self, session: ClientSession, base: str, call: _Call) -> ClientResponse:
+    async def _post(self, session: ClientSession, base: str, call: _Call) -> Answer:
         url = base + call.target.path
         headers = call.watcher.began(url, call.headers)
         self._ejections.begin(base)
         self.loads[base] += 1
         try:
             response = await session.post(url, data=call.body, headers=headers, allow_redirects=False)
+            answer = Answer(response, base)
+            if not answer.streams:
+                return answer
+            try:
+                return Answer(response, base, await response.content.readany())
+            except BaseException:
+                response.close()
+                raise
         except BaseException:
             self._unload(base)
             raise
-        self._at[response] = base
-        return response
 
-    def release(self, response: ClientResponse) -> None:
-        """Closes a response; one whose body was read to its end has given its connection back already."""
-        response.close()
-        if (base := self._at.pop(response, None)) is not None:
-            self._unload(base)
+    def release(self, answer: Answer) -> None:
+        """Closes an answer, once; one that was read to its end has given its connection back already."""
+        answer.response.close()
+        self._unload(answer.base)
 
     def _unload(self, base: str) -> None:
         self.loads[base] -= 1
@@ -267,13 +300,13 @@ class Upstream:
                 pass
             return response.status
 
-    async def read(self, response: ClientResponse) -> bytes:
-        """The whole body of a response that is not streamed; raises ApiError 502 where it breaks off or is too long."""
+    async def read(self, answer: Answer) -> bytes:
+        """The whole body of an answer that is not streamed; raises ApiError 502 where it breaks off or is too long."""
         limit = self._config.max_response_bytes
         parts: list[bytes] = []
         size = 0
         try:
-            async for part in response.content.iter_any():
+            async for part in answer.parts():
                 size += len(part)
                 if size > limit:
                     raise ApiError(502, "The model's answer is too long.", kind="upstream_error", code="too_long")
@@ -309,7 +342,7 @@ def _socket(address: Any) -> socket.socket:
     return made
 
 
-def kind_of(error: ClientConnectionError) -> str:
+def kind_of(error: ClientConnectionError | ClientPayloadError) -> str:
     """What has gone wrong, as metrics name it."""
     match error:
         case ConnectionTimeoutError():
