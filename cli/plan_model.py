@@ -109,7 +109,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
         "runners_up": [_option_json(option) for option in plan.runners_up],
         "ruled_out": dict(plan.ruled_out),
         "assumption": plan.assumption,
-        "findings": [],
+        "findings": output.findings_json(plan.best.warnings if plan.best else ()),
     }
 
 
@@ -211,6 +211,8 @@ def _show(plan: Plan) -> None:
     if plan.best:
         console.print(options_table(plan))
         console.print()
+        if plan.best.warnings:
+            output.emit([*output.finding_lines(plan.best.warnings), ""])
         console.print(plan.assumption)
         console.print()
     out = Table("out", "why", box=None, pad_edge=False, padding=(0, 2, 0, 0))

@@ -3,12 +3,11 @@
 from typing import Any
 
 import pulumi
-import pulumi_aws as aws
 import pulumi_kubernetes as kubernetes
 
 from infra import arguments, providers
+from infra.images import Images
 from infra.settings import Settings
-from infra.settings.images import ImageSettings
 from infra.settings.models import ScalingSettings
 from llm_serving import (
     ApiGateway,
@@ -38,7 +37,6 @@ from llm_serving import (
     _node_groups,
     taints,
 )
-from llm_serving.runtimes import RUNTIMES, embedder
 from llm_serving.versions import STABLE, service_name
 
 KUBERNETES_NAMESPACE = "llm-serving"
@@ -52,6 +50,7 @@ class Environment:
         self._cluster_name = settings.cluster.name or f"{pulumi.get_project()}-{pulumi.get_stack()}"
         self._aws = providers.aws_provider(settings)
         self._on_aws = pulumi.ResourceOptions(providers=[self._aws])
+        self._images = Images(settings, self._aws)
         self._network = self._create_network()
         self._bucket = self._create_bucket()
         self._cluster = self._create_cluster()
@@ -190,8 +189,8 @@ class Environment:
             "bucket_name": self._bucket.bucket_name,
             "bucket_arn": self._bucket.bucket_arn,
             "bucket_key_arn": self._bucket.kms_key_arn,
-            "image": self._runtime_image(model.runtime),
-            "loader_image": self._image("model-loader", self._settings.images.model_loader),
+            "image": self._images.runtime(model.runtime),
+            "loader_image": self._images.of("model-loader", self._settings.images.model_loader),
             "pool": model.pool,
             "runtime": model.runtime,
             "gpus": model.gpus,
@@ -235,7 +234,7 @@ class Environment:
         args: EmbeddingServiceArgs = {
             "namespace": self._namespace.metadata.name.apply(str),
             "model": name,
-            "image": self._embedder_image(settings.device),
+            "image": self._images.embedder(settings.device),
             "device": settings.device,
             "replicas": settings.replicas,
             "cpu_millicores": settings.cpu_millicores,
@@ -295,10 +294,10 @@ class Environment:
 
     def _create_gpu_agents(self) -> None:
         images = self._settings.images
-        args: GpuAgentsArgs = {"dcgm_exporter_image": self._image("dcgm-exporter", images.dcgm_exporter)}
+        args: GpuAgentsArgs = {"dcgm_exporter_image": self._images.of("dcgm-exporter", images.dcgm_exporter)}
         if images.device_plugin:
             pools = self._settings.cluster.gpu_pools
-            args["device_plugin_image"] = self._image("device-plugin", images.device_plugin)
+            args["device_plugin_image"] = self._images.of("device-plugin", images.device_plugin)
             args["device_plugin_pools"] = [
                 name for name, pool in pools.items() if not _node_groups.has_device_plugin(pool.ami_type)
             ]
@@ -335,7 +334,7 @@ class Environment:
             "subnet_ids": self._network.private_subnet_ids,
             "cluster_security_group_id": self._cluster.cluster_security_group_id,
             "namespace": self._namespace.metadata.name.apply(str),
-            "image": self._image("llm-gateway", settings.images.llm_gateway),
+            "image": self._images.of("llm-gateway", settings.images.llm_gateway),
             "models": arguments.routes(settings, KUBERNETES_NAMESPACE),
             "cache_url": self._cache.url,
             "cache_enabled": settings.cache.enabled,
@@ -411,26 +410,3 @@ class Environment:
     def _in_cluster_options(self, *depends_on: pulumi.Resource) -> pulumi.ResourceOptions:
         """Return options of what runs in the cluster: made after its nodes and add-ons, and so deleted before them."""
         return pulumi.ResourceOptions(providers=[self._aws, self._kubernetes], depends_on=[self._cluster, *depends_on])
-
-    def _runtime_image(self, runtime: str) -> pulumi.Output[str]:
-        image = self._settings.images.of_runtime(runtime)
-        if image is None:
-            raise ValueError(f"images.{runtime}: is missing")
-        return self._image(RUNTIMES[runtime].repository, image)
-
-    def _embedder_image(self, device: str) -> pulumi.Output[str]:
-        image = self._settings.images.of_embedder(device)
-        if image is None:
-            raise ValueError(f"images: the embedder for {device} is missing")
-        return self._image(embedder.REPOSITORY if device == "cpu" else embedder.CUDA_REPOSITORY, image)
-
-    def _image(self, repository: str, image: ImageSettings) -> pulumi.Output[str]:
-        """Return an image of this account's registry by digest, looking its tag up where it has one."""
-        aws_settings = self._settings.aws
-        name = f"{aws_settings.account_id}.dkr.ecr.{aws_settings.region}.amazonaws.com/{repository}"
-        if image.digest:
-            return pulumi.Output.from_input(f"{name}@{image.digest}")
-        found = aws.ecr.get_image_output(
-            repository_name=repository, image_tag=image.tag, opts=pulumi.InvokeOptions(provider=self._aws)
-        )
-        return pulumi.Output.concat(name, "@", found.image_digest)

@@ -14,6 +14,7 @@ from llm_serving.capacity.catalog import InstanceType, NodeImage, RuntimeRelease
 from llm_serving.capacity.cost import Cost, cost, usd
 from llm_serving.capacity.findings import Finding
 from llm_serving.capacity.fit import Fit, fit
+from llm_serving.capacity.fit import findings as fit_findings
 from llm_serving.capacity.model_shape import ModelShape
 from llm_serving.capacity.placement import DEFAULT_TOTAL_TOKENS, Placement
 from llm_serving.capacity.throughput import Load, NoEstimate, Throughput
@@ -297,7 +298,7 @@ def _try(request: _Request, placement: Placement, image: NodeImage | None) -> Op
         replicas=replicas,
         instances=instances,
         cost=cost(placement.instance, instances, request.load),
-        warnings=tuple(found),
+        warnings=(*found, *fit_findings(placement, fitted)),
     )
 
 

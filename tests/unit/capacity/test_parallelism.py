@@ -165,8 +165,17 @@ RULES: list[Rule] = [
         place(nodes=2),
         "error",
         (
-            "--nodes: TGI 3.3.7 cannot spread a replica over 2 nodes; nearest valid: 1 node, or runtime: vllm or"
-            " tensorrt-llm [PP_RUNTIME]"
+            "--nodes: TGI 3.3.7 cannot spread a replica over 2 nodes here; nearest valid: 1 node, or runtime: vllm"
+            " [PP_RUNTIME]"
+        ),
+        place("vllm", nodes=2),
+    ),
+    (
+        place("tensorrt-llm", nodes=2),
+        "error",
+        (
+            "--nodes: TensorRT-LLM 1.2.1 cannot spread a replica over 2 nodes here; nearest valid: 1 node, or runtime:"
+            " vllm [PP_RUNTIME]"
         ),
         place("vllm", nodes=2),
     ),

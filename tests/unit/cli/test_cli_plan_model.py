@@ -65,6 +65,16 @@ def test_options_reach_the_planner(capsys: pytest.CaptureFixture[str]) -> None:
     assert best("--gpu-memory-utilization", "0.8")["per_gpu_gib"]["usable"] < plain["per_gpu_gib"]["total"]
 
 
+def test_what_to_know_of_the_choice_is_told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({**CONFIG, "vision_config": {}}))
+    told = plan(capsys, *LOAD, "--json", model=str(config))
+    assert told.status == 0
+    assert "FIT_OTHER_PARTS" in told.codes
+    assert "has vision_config beside the language model" in plan(capsys, *LOAD, model=str(config)).out
+    assert "FIT_OTHER_PARTS" not in plan(capsys, *LOAD, "--json").codes
+
+
 def test_nothing_that_would_do_ends_with_1(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     config = tmp_path / "config.json"
     config.write_text(json.dumps({**CONFIG, "num_hidden_layers": 9_000}))
