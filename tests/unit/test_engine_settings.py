@@ -15,6 +15,12 @@ def test_merged_goes_into_groups_and_replaces_all_else() -> None:
     assert base == {"config": {"a": {"x": 1, "y": [1, 2]}, "b": 2}}
 
 
+def test_merged_takes_away_what_is_null() -> None:
+    base = {"apiGateway": {"usagePlans": {"standard": {}}, "url": None}, "gateway": {}}
+    over = {"apiGateway": {"jwt": {}, "usagePlans": None}, "gateway": None, "cache": None}
+    assert engine.merged(base, over) == {"apiGateway": {"jwt": {}, "url": None}}
+
+
 @pytest.mark.parametrize(
     ("text", "problem"), [("a: [1", "is not valid YAML"), ("- a\n- b\n", "holds no keys"), ("word", "holds no keys")]
 )
