@@ -5,6 +5,7 @@ that has signed its certificate. So a pod checks tokens of a pool as it does on 
 """
 
 import logging
+import os
 import re
 import socket
 from pathlib import Path
@@ -41,7 +42,9 @@ def listen(config: Config, address: tuple[str, int], certificate: Path, key: Pat
     try:
         listener = socket.create_server(address)
     except OSError as error:
-        log.warning("user pools are no issuers here, as %s:%d can't be had: %s", *address, error.strerror)
+        log.warning(
+            "user pools are no issuers here, as %s:%d can't be had: %s", *address, os.strerror(error.errno or 0)
+        )
         return
     config.insecure_bind, config.bind = config.bind, [f"fd://{listener.detach()}"]
     config.certfile, config.keyfile = str(certificate), str(key)

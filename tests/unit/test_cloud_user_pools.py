@@ -13,8 +13,9 @@ from hypercorn.config import Config
 from jwt import PyJWK
 from llm_gateway.issuer_keys import usable
 
-from local.addresses import ISSUER_HOST
+from local.addresses import ISSUER_HOST, ISSUER_IP
 from local.cloud import user_pools
+from local.cluster import addons
 from tests.cloud_harness import Cloud
 from tests.user_pool_harness import SCOPE, UserPool
 
@@ -81,6 +82,13 @@ def _again(cloud: Cloud, *, without: Path | None = None) -> None:
     if without is not None:
         without.unlink()
     cloud.start()
+
+
+def test_pods_are_led_there_by_the_clusters_dns() -> None:
+    (corefile,) = (each["data"]["Corefile"] for each in addons.manifests() if "Corefile" in each.get("data", {}))
+    block = corefile.partition(f"{ISSUER_HOST}:5353 {{")[2].partition("reload")[0]
+    assert block.split() == ["errors", "hosts", "{", ISSUER_IP, ISSUER_HOST, "}"]
+    assert "$" not in corefile
 
 
 def test_only_documents_of_pools_are_open(cloud: Cloud, pool: UserPool) -> None:

@@ -13,7 +13,7 @@ from local.cloud.emulator import Call, Response, refusal, reply
 INTEGRATION_SETTINGS = ("connectionId", "tlsConfig", "responseTransferMode", "integrationTarget")
 """What PutIntegration may carry and MiniStack drops."""
 PATCHED: Mapping[str, Callable[[str], Any]] = {"/apiKeyRequired": lambda text: text == "true", "/timeoutInMillis": int}
-"""What a patch, whose values are texts, changes of a method or an integration that is none: MiniStack keeps the text."""
+"""What is no text of what a patch changes of a method or an integration. Its values are texts; MiniStack keeps them."""
 
 
 def before(call: Call) -> Response | None:
