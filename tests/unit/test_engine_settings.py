@@ -1,6 +1,7 @@
 """What the engine's wrapper does by itself: settings laid over a stack file, messages, locks of killed engines."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,8 +17,8 @@ def test_merged_goes_into_groups_and_replaces_all_else() -> None:
 
 
 def test_merged_takes_away_what_is_null() -> None:
-    base = {"apiGateway": {"usagePlans": {"standard": {}}, "url": None}, "gateway": {}}
-    over = {"apiGateway": {"jwt": {}, "usagePlans": None}, "gateway": None, "cache": None}
+    base: dict[str, Any] = {"apiGateway": {"usagePlans": {"standard": {}}, "url": None}, "gateway": {}}
+    over: dict[str, Any] = {"apiGateway": {"jwt": {}, "usagePlans": None}, "gateway": None, "cache": None}
     assert engine.merged(base, over) == {"apiGateway": {"jwt": {}, "url": None}}
 
 
