@@ -12,6 +12,12 @@ HOST_IP = "10.89.0.1"
 CACHE_IP = "10.89.0.2"
 """The address of the ElastiCache replication groups: one of its own, as its port is given and can't move."""
 CACHE_PORT = 6379
+ISSUER_IP = "10.89.0.3"
+"""The address of Cognito's user pools as issuers of tokens: one of its own, as an issuer's port is HTTPS's and can't
+move."""
+ISSUER_PORT = 443
+ISSUER_HOST = f"cognito-idp.{REGION}.amazonaws.com"
+"""The name of these issuers, as on AWS."""
 NODE_NETWORK = "10.89.0.0/24"
 POD_NETWORK = "10.244.0.0/16"
 SERVICE_NETWORK = "10.96.0.0/16"

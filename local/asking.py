@@ -35,9 +35,14 @@ class Client:
 
     @classmethod
     def of(cls, outputs: Mapping[str, Any]) -> "Client":
-        """The client for a stack's outputs. Raises LocalError where the stack isn't deployed."""
+        """The client for a stack's outputs. Raises LocalError where the stack isn't deployed, or has no keys."""
         if "apiGatewayUrl" not in outputs:
             raise LocalError("the stack has no API Gateway yet", "run make up")
+        if not outputs["apiKeys"]:
+            raise LocalError(
+                f"the API at {outputs['apiGatewayUrl']} takes tokens of an issuer, and this asks with a key",
+                "send a token with curl: docs/identity.md",
+            )
         return cls(outputs["apiGatewayUrl"].rstrip("/"), next(iter(outputs["apiKeys"].values())))
 
     def ask(self, model: str, prompt: str, *, fresh: bool = False) -> Answer:

@@ -34,18 +34,26 @@ def up() -> None:
     begun = time.monotonic()
     result = environment.up()
     outputs = result.engine.outputs()
-    client = Client.of(outputs)
-    with result.stages.stage("the model answers"):
-        client.wait(environment.MODEL)
+    client = Client.of(outputs) if outputs["apiKeys"] else None
+    if client is not None:
+        with result.stages.stage("the model answers"):
+            client.wait(environment.MODEL)
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    table.add_row("API Gateway", client.url)
-    for label, key in (("model bucket", "modelBucketName"), ("cache", "cacheEndpoint"), ("cluster", "clusterName")):
+    for label, key in (
+        ("API Gateway", "apiGatewayUrl"),
+        ("model bucket", "modelBucketName"),
+        ("cache", "cacheEndpoint"),
+        ("cluster", "clusterName"),
+    ):
         table.add_row(label, str(outputs[key]))
     table.add_row("resources", result.outcome.summary())
     table.add_row("took", f"{time.monotonic() - begun:.0f} s")
     console.print(Panel(table, title="The environment is up", expand=False))
     for warning in result.outcome.warnings:
         console.print(f"[yellow]note[/yellow] {escape(warning)}")
+    if client is None:
+        console.print("the API takes tokens of an issuer, so nothing is asked: docs/identity.md")
+        return
     question = os.environ.get("PROMPT") or QUESTION
     console.print(f"[bold]Question[/bold] {escape(question)}")
     _show(client.ask(environment.MODEL, question, fresh=True))

@@ -72,9 +72,13 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with the values of `over`; what is a group of keys in both is merged likewise."""
+    """`base` with the values of `over`; what is a group of keys in both is merged likewise, and null takes a key away.
+
+    As RFC 7396, JSON Merge Patch: else a key of `base` could only be added to.
+    """
     both = {key: merged(base[key], value) for key, value in over.items() if _is_group(base.get(key), value)}
-    return {**base, **over, **both}
+    gone = {key for key, value in over.items() if value is None}
+    return {key: value for key, value in {**base, **over, **both}.items() if key not in gone}
 
 
 def _is_group(*values: Any) -> bool:

@@ -171,7 +171,8 @@ class ApiGateway(pulumi.ComponentResource):
             self.url = pulumi.Output.all(self._api.id, stage.stage_name).apply(
                 lambda values: template.format(api=values[0], stage=values[1])
             )
-        self.api_keys = pulumi.Output.secret(pulumi.Output.all(**{key: res.value for key, res in keys.items()}))
+        values: Any = {key: res.value for key, res in keys.items()}  # Output.all makes a list of none
+        self.api_keys = pulumi.Output.secret(values)
         self.register_outputs(
             {
                 "url": self.url,

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from local import ports
-from local.addresses import CACHE_IP, CACHE_PORT, HOST_IP, REGION
-from local.cloud import cache
+from local.addresses import CACHE_IP, CACHE_PORT, HOST_IP, ISSUER_HOST, ISSUER_IP, ISSUER_PORT, REGION
+from local.cloud import authority, cache
 from local.cloud.load_balancing import PATH as BALANCERS
 from local.errors import LocalError
 from local.paths import ROOT, STATE, state
@@ -37,11 +37,14 @@ def start(bridge: bool) -> None:
     cache_at = (CACHE_IP, CACHE_PORT) if bridge else (LOOPBACK, _port(cache.DAEMON, "cache"))
     if bridge or cache.is_installed():
         cache.start(*cache_at)
+    issuer_at = (ISSUER_IP, ISSUER_PORT) if bridge else (LOOPBACK, _port(EMULATOR, "issuer"))
+    certificate, key = authority.issue("issuer", [ISSUER_HOST])
     port = _port(EMULATOR, "cloud")
     EMULATOR.start(
         [
             sys.executable, "-m", "local.cloud.server", "--port", str(port), "--state", str(_folder()),
             "--cache", f"{cache_at[0]}:{cache_at[1]}",
+            "--issuer", f"{issuer_at[0]}:{issuer_at[1]}", "--certificate", str(certificate), "--key", str(key),
             *(word for address in addresses for word in ("--address", address)),
         ],
         env={"PYTHONPATH": str(ROOT), "LLM_SERVING_KUBECONFIG": str(kubeconfig())},

@@ -17,7 +17,18 @@ from typing import Any
 import hypercorn.asyncio
 from hypercorn.config import Config
 
-from local.cloud import cache, dataplane, emulator, gate, handlers, load_balancing, persistence, recording, retries
+from local.cloud import (
+    cache,
+    dataplane,
+    emulator,
+    gate,
+    handlers,
+    load_balancing,
+    persistence,
+    recording,
+    retries,
+    user_pools,
+)
 from local.cloud.dataplane import Application, Receive, Send
 
 KEEP_ALIVE_SECONDS = 75.0
@@ -45,10 +56,10 @@ def build(saver: persistence.Saver, restored: asyncio.Event) -> Application:
             await ministack(scope, receive, send)
         elif scope["path"] == load_balancing.PATH:
             await _exchange(scope, receive, send)
+        elif scope["method"] == "GET" and (document := user_pools.document(scope["path"])) is not None:
+            await _answer(send, 200, document)
         elif not gate.admits(scope):
-            headers = [(b"content-type", b"application/xml"), (b"content-length", str(len(gate.REFUSAL)).encode())]
-            await send({"type": "http.response.start", "status": 403, "headers": headers})
-            await send({"type": "http.response.body", "body": gate.REFUSAL})
+            await _answer(send, 403, gate.REFUSAL, b"application/xml")
         elif dataplane.serves(scope["path"]):
             await dataplane.until_disconnect(ministack, scope, receive, send)
         else:
@@ -70,23 +81,32 @@ async def _exchange(scope: dict[str, Any], receive: Receive, send: Send) -> None
     if allowed:
         found = load_balancing.exchange(json.loads(body)) if scope["method"] == "POST" else load_balancing.status()
         answer = json.dumps(found).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(answer)).encode())]
-    await send({"type": "http.response.start", "status": 200 if allowed else 403, "headers": headers})
-    await send({"type": "http.response.body", "body": answer})
+    await _answer(send, 200 if allowed else 403, answer)
 
 
-async def serve(port: int, addresses: Sequence[str], state: Path, cache_at: tuple[str, int]) -> None:
-    """Serves until SIGTERM or SIGINT, then saves and ends."""
-    saver = persistence.Saver(state / "services")
-    restored = asyncio.Event()
-    app = build(saver, restored)
-    persistence.restore_additions()
+async def _answer(send: Send, status: int, body: bytes, media_type: bytes = b"application/json") -> None:
+    headers = [(b"content-type", media_type), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def configuration(port: int, addresses: Sequence[str]) -> Config:
+    """The server's settings, for plain HTTP."""
     config = Config()
     config.bind = [f"{address}:{port}" for address in addresses]
     config.keep_alive_timeout = KEEP_ALIVE_SECONDS
     config.graceful_timeout = 2.0  # streams in flight
     config.loglevel = "WARNING"
     config.accesslog = None
+    return config
+
+
+async def serve(config: Config, state: Path, cache_at: tuple[str, int]) -> None:
+    """Serves until SIGTERM or SIGINT, then saves and ends."""
+    saver = persistence.Saver(state / "services")
+    restored = asyncio.Event()
+    app = build(saver, restored)
+    persistence.restore_additions()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -123,6 +143,9 @@ def main() -> None:
     parser.add_argument("--address", action="append", required=True, help="an address to listen on; repeatable")
     parser.add_argument("--state", type=Path, required=True)
     parser.add_argument("--cache", required=True, help="HOST:PORT that replication groups report")
+    parser.add_argument("--issuer", help="HOST:PORT where user pools are issuers, with the two files of a certificate")
+    parser.add_argument("--certificate", type=Path)
+    parser.add_argument("--key", type=Path)
     arguments = parser.parse_args()
     os.umask(0o077)  # the state has secrets in it
     arguments.state.mkdir(parents=True, exist_ok=True)
@@ -130,9 +153,17 @@ def main() -> None:
     damaged = persistence.damaged(arguments.state / "services")
     if damaged:
         raise SystemExit(f"the emulator's state is damaged: {damaged} is no JSON; make reset deletes the state")
-    host, _, port = arguments.cache.rpartition(":")
-    emulator.configure(port=arguments.port, state=arguments.state, cache_host=host, cache_port=int(port))
-    asyncio.run(serve(arguments.port, arguments.address, arguments.state, (host, int(port))))
+    config = configuration(arguments.port, arguments.address)
+    if arguments.issuer:
+        user_pools.listen(config, _address(arguments.issuer), arguments.certificate, arguments.key)
+    host, port = _address(arguments.cache)
+    emulator.configure(port=arguments.port, state=arguments.state, cache_host=host, cache_port=port)
+    asyncio.run(serve(config, arguments.state, (host, port)))
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    return host, int(port)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import yaml
 
 from llm_serving.observability import metrics
 from local import toolchain
-from local.addresses import CLUSTER_DNS_IP, HOST_IP
+from local.addresses import CLUSTER_DNS_IP, HOST_IP, ISSUER_HOST, ISSUER_IP
 from local.cluster import pki
 from local.cluster.api import Api, ApiError
 from local.cluster.control_plane import KUBELET_CLIENT
@@ -53,6 +53,8 @@ def manifests() -> list[Json]:
     for placeholder, value in {
         **_IMAGES,
         "$CLUSTER_DNS_IP": CLUSTER_DNS_IP,
+        "$ISSUER_HOST": ISSUER_HOST,
+        "$ISSUER_IP": ISSUER_IP,
         "$KUBELET_CLIENT": KUBELET_CLIENT,
     }.items():
         text = text.replace(placeholder, value)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from local.addresses import BRIDGE, CACHE_IP, HOST_IP, NODE_NETWORK, POD_IDENTITY_IP
+from local.addresses import BRIDGE, CACHE_IP, HOST_IP, ISSUER_IP, NODE_NETWORK, POD_IDENTITY_IP
 from local.errors import LocalError
 from local.paths import STATE
 from local.processes import start_time
@@ -26,7 +26,7 @@ MACHINE = Path("/run/llm-serving")
 PREFIX = "llm-"
 """What the names of this environment's node interfaces and cgroups begin with."""
 _PREFIX_LENGTH = NODE_NETWORK.rpartition("/")[2]
-_ADDRESSES = (f"{HOST_IP}/{_PREFIX_LENGTH}", f"{CACHE_IP}/32", f"{POD_IDENTITY_IP}/32")
+_ADDRESSES = (f"{HOST_IP}/{_PREFIX_LENGTH}", f"{CACHE_IP}/32", f"{ISSUER_IP}/32", f"{POD_IDENTITY_IP}/32")
 
 
 def run(*command: str) -> str:

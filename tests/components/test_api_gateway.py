@@ -95,6 +95,7 @@ def test_where_callers_show_tokens_no_key_is_needed_and_the_gateway_is_told() ->
         assert made.inputs(INTEGRATION, name)["requestParameters"].items() >= mark.items()
     assert made.inputs(INTEGRATION, "a-root")["requestParameters"] == mark
     assert not {"aws:apigateway/apiKey:ApiKey", "aws:apigateway/usagePlan:UsagePlan"} & made.types().keys()
+    assert made.outputs["a"]["apiKeys"] == {"secret": {}}
     keys = api().inputs("aws:apigateway/deployment:Deployment", "a-deployment")["triggers"]
     assert made.inputs("aws:apigateway/deployment:Deployment", "a-deployment")["triggers"] != keys
 

@@ -335,6 +335,32 @@ def test_a_vpc_link_lives_and_is_named_by_integrations(cloud: Cloud) -> None:
     assert code(error) == "NotFoundException"
 
 
+def test_a_method_and_its_integration_change(cloud: Cloud) -> None:
+    gateway = cloud.client("apigateway")
+    api = gateway.create_rest_api(name="api")["id"]
+    root = gateway.get_resources(restApiId=api)["items"][0]["id"]
+    where = {"restApiId": api, "resourceId": root, "httpMethod": "ANY"}
+    gateway.put_method(**where, authorizationType="NONE", apiKeyRequired=True)
+    gateway.put_integration(**where, type="HTTP_PROXY", integrationHttpMethod="ANY", uri="http://a.example/")
+
+    def patch(path: str, value: str) -> list[dict[str, str]]:
+        return [{"op": "replace", "path": path, "value": value}]
+
+    for required in (False, True):
+        changed = gateway.update_method(**where, patchOperations=patch("/apiKeyRequired", str(required).lower()))
+        assert changed["apiKeyRequired"] is required
+        assert gateway.get_method(**where)["apiKeyRequired"] is required
+    changed = gateway.update_integration(**where, patchOperations=patch("/timeoutInMillis", "9000"))
+    assert changed["timeoutInMillis"] == gateway.get_integration(**where)["timeoutInMillis"] == 9000
+    mark = "integration.request.header.x-llm-authentication"
+    changed = gateway.update_integration(**where, patchOperations=patch(f"/requestParameters/{mark}", "'TOKEN'"))
+    assert changed["requestParameters"] == {mark: "'TOKEN'"}
+    with pytest.raises(ClientError) as error:
+        gateway.update_method(**{**where, "httpMethod": "GET"}, patchOperations=patch("/apiKeyRequired", "true"))
+    assert code(error) == "NotFoundException"
+    gateway.delete_rest_api(restApiId=api)
+
+
 def test_a_vpc_link_needs_a_network_load_balancer(cloud: Cloud) -> None:
     with pytest.raises(ClientError) as error:
         cloud.client("apigateway").create_vpc_link(name="link", targetArns=["arn:aws:elasticloadbalancing:x"])

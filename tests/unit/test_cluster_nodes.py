@@ -116,6 +116,7 @@ def test_second_checkout_is_refused_while_the_first_runs(tmp_path: Path, monkeyp
     monkeypatch.setattr(network, "STATE", tmp_path / "first")
     network.ensure()
     assert ("ip", "address", "replace", "10.89.0.1/24", "dev", "llm0") in commands
+    assert ("ip", "address", "replace", "10.89.0.3/32", "dev", "llm0") in commands
     assert ("ip", "address", "replace", "169.254.170.23/32", "dev", "llm0") in commands
     monkeypatch.setattr(network, "STATE", tmp_path / "second")
     assert not network.is_ours()

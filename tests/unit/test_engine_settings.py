@@ -1,6 +1,7 @@
 """What the engine's wrapper does by itself: settings laid over a stack file, messages, locks of killed engines."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,12 @@ def test_merged_goes_into_groups_and_replaces_all_else() -> None:
     over = {"config": {"a": {"y": [3]}, "c": {"z": 4}}}
     assert engine.merged(base, over) == {"config": {"a": {"x": 1, "y": [3]}, "b": 2, "c": {"z": 4}}}
     assert base == {"config": {"a": {"x": 1, "y": [1, 2]}, "b": 2}}
+
+
+def test_merged_takes_away_what_is_null() -> None:
+    base: dict[str, Any] = {"apiGateway": {"usagePlans": {"standard": {}}, "url": None}, "gateway": {}}
+    over: dict[str, Any] = {"apiGateway": {"jwt": {}, "usagePlans": None}, "gateway": None, "cache": None}
+    assert engine.merged(base, over) == {"apiGateway": {"jwt": {}, "url": None}}
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,10 @@
-"""API Gateway: VPC links of REST APIs (v1) and of HTTP APIs (v2), the integration settings that name them, and API keys
-whose value AWS is to choose."""
+"""API Gateway: VPC links of REST APIs (v1) and of HTTP APIs (v2), the integration settings that name them, changes of
+what is no text, and API keys whose value AWS is to choose."""
 
 import datetime as dt
 import json
 import secrets
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from local.cloud import emulator, stores
@@ -11,6 +12,8 @@ from local.cloud.emulator import Call, Response, refusal, reply
 
 INTEGRATION_SETTINGS = ("connectionId", "tlsConfig", "responseTransferMode", "integrationTarget")
 """What PutIntegration may carry and MiniStack drops."""
+PATCHED: Mapping[str, Callable[[str], Any]] = {"/apiKeyRequired": lambda text: text == "true", "/timeoutInMillis": int}
+"""What is no text of what a patch changes of a method or an integration. Its values are texts; MiniStack keeps them."""
 
 
 def before(call: Call) -> Response | None:
@@ -24,12 +27,33 @@ def before(call: Call) -> Response | None:
             return _tags(call, stores.store("vpc_links").get(arn[-1]))
         case ["v2", "tags", *arn] if "/vpclinks/" in "/".join(arn):
             return _tags(call, stores.store("vpc_links_v2").get(arn[-1]))
+        case _:
+            return _read_as_on_aws(call)
+
+
+def _read_as_on_aws(call: Call) -> Response | None:
+    """Answers calls whose values AWS reads otherwise than MiniStack."""
+    match call.parts:
+        case ["restapis", *_, "methods", _] | ["restapis", *_, "methods", _, "integration"] if call.method == "PATCH":
+            return _patched(call)
         case ["apikeys"] if call.method == "POST" and call.json.get("value") == "":
             # The Terraform provider sends an empty value where none is given, which AWS takes for none.
             asked = {name: value for name, value in call.json.items() if name != "value"}
             return emulator.service("apigateway_v1")._create_api_key(asked)
         case _:
             return None
+
+
+def _patched(call: Call) -> Response:
+    """Changes a method or its integration."""
+    _, api, _, resource, _, method, *integration = call.parts
+    gateway = emulator.service("apigateway_v1")
+    changes = [
+        {**change, "value": PATCHED[change["path"]](change["value"])} if change["path"] in PATCHED else change
+        for change in call.json.get("patchOperations", [])
+    ]
+    update = gateway._update_integration if integration else gateway._update_method
+    return update(api, resource, method, {"patchOperations": changes})
 
 
 def after(call: Call, response: Response) -> Response:
