@@ -46,6 +46,12 @@ SOURCES = (
         "h1:i85sVPjpZ0kfUCGZEbg5h1c5FF4M7UrdsQIKYwZHIJA=",
         "pkg/apis/crds/*.yaml",
     ),
+    Source(
+        "sigs.k8s.io/lws",
+        "v0.8.0",
+        "h1:DdhJ8QabwTfWgbgaHH2gdf8twliioHaoSfmDXRYEVU0=",
+        "config/crd/bases/leaderworkerset.x-k8s.io_*.yaml",
+    ),
 )
 
 
