@@ -131,6 +131,11 @@ def ready(api: Api) -> dict[str, str]:
     return {each: pod["metadata"]["uid"] for each, pod in pods(api).items() if is_true(pod, "Ready")}
 
 
+def test_the_controllers_own_pod_meets_its_namespaces_standard(plane: ControlPlane) -> None:
+    # Its node is none of these, and a pod that is refused would not be there at all.
+    wait("its pod", lambda: len(plane.api.list(f"/api/v1/namespaces/{SYSTEM}/pods")) == 1)
+
+
 def test_groups_are_made_and_know_each_other(api: Api) -> None:
     found = pods(api)
     assert set(found) == {f"{GROUP}-{end}" for end in ("0", "0-1", "1", "1-1")}
