@@ -7,7 +7,7 @@ import pytest
 
 from local import weights
 from local.cluster.objects import sequence
-from tests.environment_harness import committed_again, items, kubectl, override, ready_pods, run, wait
+from tests.environment_harness import changed, committed_again, items, kubectl, override, ready_pods, run, wait
 from tests.environment_load import MODEL, client
 from tests.local.test_environment_runtimes import NAMESPACE, QUESTION, TAGS, models, pods, service
 
@@ -24,8 +24,7 @@ def group(environment: str) -> Iterator[None]:
     """The model beside the committed one, which is alone again afterwards."""
     models("push", str(weights.smollm2()), "--name", NAME, "--revision", "1")
     spanning = {**service(NAME, "vllm"), "nodes": 2}
-    existing = {"leaderWorkerSets": {"controller": "existing"}, "images": {"vllm": TAGS["vllm"]}}
-    override({**existing, "models": {MODEL: ONE_POD, NAME: spanning}})
+    override({"images": {"vllm": TAGS["vllm"]}, "models": {MODEL: ONE_POD, NAME: spanning}})
     try:
         run("up")
         yield
@@ -65,6 +64,11 @@ def endpoints(service: str) -> set[str]:
         "endpointslices", "-n", NAMESPACE, "-l", f"kubernetes.io/service-name={service}"
     )
     return {each["targetRef"]["name"] for item in found for each in sequence(item, "endpoints")}
+
+
+def test_the_same_again_changes_nothing() -> None:
+    run("up")
+    assert not changed()
 
 
 def test_a_worker_that_goes_takes_the_group_along() -> None:
