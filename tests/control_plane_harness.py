@@ -1,6 +1,7 @@
 """A control plane of a test's own, on loopback: etcd, API server, controllers, scheduler, and nodes that KWOK plays.
 
-Nothing of it needs root, and no container runs: a pod is ready a second after it has a node.
+Nothing of it needs root, and no container runs: a pod is ready a second after it has a node, and gone a second after it
+is deleted.
 """
 
 import base64
@@ -20,7 +21,8 @@ from local.ports import free
 from local.processes import Daemon
 
 LOOPBACK = "127.0.0.1"
-KWOK_STAGES = Path(addons.__file__).with_name("kwok-stages.yaml")
+_DELETION = "  next: {delete: true}"
+_STAGES = Path(addons.__file__).with_name("kwok-stages.yaml")
 
 
 class ControlPlane:
@@ -60,10 +62,15 @@ class ControlPlane:
             f"--root-ca-file={pki.authority('ca').certificate}",
         )
         self.run("kube-scheduler", *common, f"--secure-port={self._scheduler}")
+        stages = self._folder / "stages.yaml"
+        # Real pods take their time to end, and controllers rely on that more than they should.
+        stages.write_text(
+            _STAGES.read_text().replace(_DELETION, f"  delay: {{durationMilliseconds: 1000}}\n{_DELETION}")
+        )
         self.run(
             "kwok",
             f"--kubeconfig={config}",
-            f"--config={KWOK_STAGES}",
+            f"--config={stages}",
             "--manage-nodes-with-label-selector=type=kwok",
             f"--server-address={LOOPBACK}:{self._kwok}",
             "--cidr=10.245.0.0/16",
