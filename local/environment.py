@@ -29,7 +29,7 @@ CLUSTER_PROGRAMS = (
     "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl",
     "kwok", "containerd", "containerd-shim-runc-v2", "ctr", "coredns", "pause",
     "prometheus", "operator", "prometheus-config-reloader", "kube-state-metrics",
-    "keda", "keda-adapter",
+    "keda", "keda-adapter", "lws",
 )  # fmt: skip
 
 

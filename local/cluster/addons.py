@@ -1,4 +1,4 @@
-"""What a fresh cluster needs before workloads come: DNS, custom resources, the Prometheus operator, KEDA, rights."""
+"""What a fresh cluster needs before workloads come: DNS, custom resources, operators, rights."""
 
 import base64
 import hashlib
@@ -33,11 +33,12 @@ _IMAGES = {
     "$KUBE_STATE_METRICS_IMAGE": "registry.k8s.io/kube-state-metrics/kube-state-metrics:v2.18.0",
     "$KEDA_IMAGE": "ghcr.io/kedacore/keda:2.21.0",
     "$KEDA_ADAPTER_IMAGE": "ghcr.io/kedacore/keda-metrics-apiserver:2.21.0",
+    "$LWS_IMAGE": "registry.k8s.io/lws/lws:v0.8.0",
     "$NODE_LABELS": metrics.NODE_LABEL_ALLOWLIST,
 }
 _DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _RECORD = "/api/v1/namespaces/kube-system/configmaps/llm-serving-definitions"
-_MANIFESTS = ("addons.yaml", "monitoring.yaml", "autoscaling.yaml")
+_MANIFESTS = ("addons.yaml", "monitoring.yaml", "autoscaling.yaml", "leader-worker-sets.yaml")
 
 
 def apply(api: Api) -> None:
@@ -48,7 +49,7 @@ def apply(api: Api) -> None:
 
 
 def manifests() -> list[Json]:
-    """CoreDNS, the Prometheus operator, kube-state-metrics, KEDA, and the API server's right to the kubelets."""
+    """CoreDNS, what brings custom resources to life, and the API server's right to the kubelets."""
     text = "---\n".join(Path(__file__).with_name(file).read_text() for file in _MANIFESTS)
     for placeholder, value in {
         **_IMAGES,

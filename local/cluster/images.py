@@ -126,6 +126,7 @@ RECIPES = (
         ROOT / "local/images/keda-metrics-apiserver",
         programs=("keda-adapter",),
     ),
+    Recipe("lws", _KUBERNETES, "lws/lws", "v0.8.0", ROOT / "local/images/lws", on_base=False, programs=("lws",)),
     LOG_SHIPPER,
     Recipe(
         "llm-gateway",

@@ -27,6 +27,12 @@ class Source:
     """Which of its files, as a glob."""
 
 
+LWS = Source(
+    "sigs.k8s.io/lws",
+    "v0.8.0",
+    "h1:DdhJ8QabwTfWgbgaHH2gdf8twliioHaoSfmDXRYEVU0=",
+    "config/crd/bases/leaderworkerset.x-k8s.io_*.yaml",
+)
 SOURCES = (
     Source(
         "github.com/prometheus-operator/prometheus-operator",
@@ -46,6 +52,7 @@ SOURCES = (
         "h1:i85sVPjpZ0kfUCGZEbg5h1c5FF4M7UrdsQIKYwZHIJA=",
         "pkg/apis/crds/*.yaml",
     ),
+    LWS,
 )
 
 
@@ -65,7 +72,7 @@ def fetch(source: Source) -> Path:
         return target
     with locked(f"crds-{name}"):
         if not target.is_dir():
-            folder = _download(source)
+            folder = download(source)
             target.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
                 draft = Path(scratch) / "definitions"
@@ -76,7 +83,8 @@ def fetch(source: Source) -> Path:
     return target
 
 
-def _download(source: Source) -> Path:
+def download(source: Source) -> Path:
+    """The folder of a whole module in Go's cache. Raises LocalError where it can't be had or isn't the pinned one."""
     command = ["go", "mod", "download", "-json", f"{source.module}@{source.version}"]
     try:
         done = subprocess.run(command, cwd="/", capture_output=True, text=True, check=False)

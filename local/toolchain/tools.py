@@ -21,6 +21,7 @@ KUBERNETES_PROVIDER_VERSION = "4.34.2"
 PROMETHEUS_VERSION = "3.16.0"
 PROMETHEUS_OPERATOR_VERSION = "0.85.0"
 KEDA_VERSION = "2.21.0"
+LWS_VERSION = "0.8.0"
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ class Module:
     """From an empty build cache on 2 cores, after the modules above it; what progress is estimated from.
 
     Measured on 2026-11-25, but for helm, pause, prometheus, prometheus-operator and kube-state-metrics, which are
-    estimated, and keda, which took 1260 s from an empty cache, as the first and beside other work.
+    estimated, keda, which took 1260 s from an empty cache, as the first and beside other work, and lws, which took
+    213 s beside other work.
     """
     disk_gb: float
     """GB that its sources (with their archives), compiled packages and programs add to those of the modules before it.
@@ -111,6 +113,13 @@ TOOLS = (
             for package in ("component-base", "client-go/pkg")
             for name, value in (("gitVersion", KUBERNETES_VERSION), ("gitMajor", "1"), ("gitMinor", "36"))
         ),
+    ),
+    Module(
+        "lws",
+        {"lws": "sigs.k8s.io/lws/cmd"},
+        seconds=210,
+        disk_gb=1.0,
+        flags=f"-X sigs.k8s.io/lws/pkg/version.GitVersion=v{LWS_VERSION}",
     ),
     Module(
         "pulumi",

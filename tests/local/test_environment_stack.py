@@ -195,7 +195,8 @@ def test_destroy_leaves_nothing_anywhere() -> None:
     outcome = engine.destroy()
     assert set(outcome.changes) == {"delete"}, outcome.changes
     assert {kind: count for kind, count in census().items() if count} == {}
-    left = {"default", "kube-system", "kube-public", "kube-node-lease", "monitoring-system", "keda"}
+    own = {"monitoring-system", "keda", "lws-system"}
+    left = {"default", "kube-system", "kube-public", "kube-node-lease", *own}
     # That of the add-on goes when its pods have ended.
     wait("no namespace", lambda: {each["metadata"]["name"] for each in items("namespaces")} == left, seconds=60)
     wait("no node", lambda: not items("nodes"), seconds=60)

@@ -4,17 +4,19 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 
 from local_runtime import lora, process
 from local_runtime.engine import Engine
 from local_runtime.generation import DEFAULT_CONTEXT_TOKENS, Generation
-from local_runtime.llama import NoModelError
+from local_runtime.llama import NoModelError, find_model
 from local_runtime.vllm import VERSION, environment, storage
 from local_runtime.vllm.arguments import Arguments, ConfigurationError, parse
+from local_runtime.vllm.nodes import Leader, NodesError, follow
 from local_runtime.vllm.server import Server
 
 _log = logging.getLogger("vllm")
@@ -32,13 +34,14 @@ def main() -> int:
     try:
         arguments = parse(words[1:] if words[:1] == ["serve"] else words)
         _check_environment(arguments)
-        return asyncio.run(_serve(arguments))
+        return asyncio.run(_follow(arguments) if arguments.headless else _lead(arguments))
     except (
         ConfigurationError,
         environment.EnvironmentRefusedError,
         NoModelError,
         storage.StorageError,
         lora.AdapterError,
+        NodesError,
     ) as error:
         _log.error("%s", error)
         return 1
@@ -59,30 +62,78 @@ def _check_ranks(adapters: Mapping[str, Path], most: int) -> None:
             raise ConfigurationError(f"ValueError: LoRA rank {found} is greater than max_lora_rank {most}.")
 
 
-async def _serve(arguments: Arguments) -> int:
+async def _follow(arguments: Arguments) -> int:
+    """Ends with the first node, or when it is told to."""
+    stop = process.stop_event()
+    _log.info("Launching vLLM (v%s) headless multiproc executor", VERSION)
+
+    async def load() -> None:
+        if os.environ.get("LOCAL_ENGINE") != "echo":
+            find_model(await _weights(arguments.model))
+
+    await _unless(stop, follow(arguments.nodes, load))
+    return 0
+
+
+async def _lead(arguments: Arguments) -> int:
+    """Serves, with the other nodes of the replica where there are any."""
     stop = process.stop_event()
     _log.info("vLLM API server version %s, model %s", VERSION, arguments.model)
-    model = arguments.model
-    if storage.is_remote(model) and os.environ.get("LOCAL_ENGINE") != "echo":
-        _log.info("Detected Run:ai model config. Overriding `load_format` to 'runai_streamer'")
-        model = str(await asyncio.to_thread(storage.download, model, os.environ))
+    async with Leader(arguments.nodes) as leader:
+        await _unless(stop, leader.all_joined())
+        return 0 if stop.is_set() else await _serve(arguments, leader, stop)
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, object]) -> None:
+    """Waits for the end of some work, or until it is time to stop. Raises what the work does."""
+    task, stopped = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    await asyncio.wait((task, stopped), return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if task.done():
+        task.result()
+    else:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _weights(model: str) -> str:
+    """The folder of a model's weights, which are got first where they are in S3."""
+    if not storage.is_remote(model):
+        return model
+    _log.info("Detected Run:ai model config. Overriding `load_format` to 'runai_streamer'")
+    return str(await asyncio.to_thread(storage.download, model, os.environ))
+
+
+async def _serve(arguments: Arguments, leader: Leader, stop: asyncio.Event) -> int:
+    model = arguments.model if os.environ.get("LOCAL_ENGINE") == "echo" else await _weights(arguments.model)
     kv_tokens = arguments.kv_tokens or max(DEFAULT_CONTEXT_TOKENS, arguments.max_model_len or 0)
     adapters = {name: Path(folder) for name, folder in arguments.adapters.items()}
     _check_ranks(adapters, arguments.max_lora_rank)
     engine = await process.load_engine(
         model, os.environ, slots=arguments.slots, context_tokens=kv_tokens, log=_log, adapters=adapters
     )
+    await _unless(stop, leader.all_loaded())
     server = Server(arguments, engine, max_model_len=_length(arguments, engine, kv_tokens), kv_tokens=kv_tokens)
     # Cancelled with their client: what nobody reads any more frees its slot.
     runner = web.AppRunner(server.application(), access_log=None, handler_cancellation=True, shutdown_timeout=1)
     await runner.setup()
     await web.TCPSite(runner, arguments.host, arguments.port, backlog=2048).start()
     _log.info("Starting vLLM server on http://%s:%d", arguments.host or "0.0.0.0", arguments.port)  # noqa: S104
+    failing = asyncio.create_task(_fail(leader, server.generation, stop))
     await stop.wait()
     await _stop(server.generation, arguments.shutdown_timeout)
+    failing.cancel()
     await runner.cleanup()
     await engine.close()
-    return 0
+    return int(leader.lost.is_set())
+
+
+async def _fail(leader: Leader, generation: Generation, stop: asyncio.Event) -> None:
+    """Ends everything once a node is gone: what it held is needed for every token."""
+    await leader.lost.wait()
+    _log.error("A node of the replica has gone, shutting down")
+    generation.abort()
+    stop.set()
 
 
 def _length(arguments: Arguments, engine: Engine, kv_tokens: int) -> int:

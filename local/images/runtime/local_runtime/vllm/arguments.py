@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError, create_model
 
 from local_runtime.generation import DEFAULT_SLOTS, MAX_SLOTS
 from local_runtime.vllm import VERSION, options
+from local_runtime.vllm.nodes import DEFAULT_ADDRESS, DEFAULT_PORT, DEFAULT_TIMEOUT_SECONDS, Nodes
 
 DEFAULT_MODEL = "Qwen/Qwen3-0.6B"
 DEFAULT_LORA_RANK = 16
@@ -39,6 +40,9 @@ _CONFIGURATIONS = (
         tensor_parallel_size=(int, Field(default=1, ge=1)),
         pipeline_parallel_size=(int, Field(default=1, ge=1)),
         data_parallel_size=(int, Field(default=1, ge=1)),
+        nnodes=(int, Field(default=1, ge=1)),
+        node_rank=(int, Field(default=0, ge=0)),
+        distributed_timeout_seconds=(int | None, Field(default=None, ge=1)),
     ),
     create_model(
         "SchedulerConfig",
@@ -52,7 +56,7 @@ _CONFIGURATIONS = (
 )
 """The classes of `vllm/config` and their fields' limits, for the options that people set."""
 
-_UNSERVED = ("chat_template", "config", "grpc", "headless", "ssl_certfile", "ssl_keyfile", "uds")
+_UNSERVED = ("chat_template", "config", "grpc", "ssl_certfile", "ssl_keyfile", "uds")
 """Options that change what clients get, or how, and that nothing here does."""
 
 
@@ -88,6 +92,9 @@ class Arguments:
     """Folders of LoRA adapters by the name that requests give."""
     max_lora_rank: int
     fingerprint: str | None
+    nodes: Nodes
+    headless: bool
+    """Whether it only follows the first node, and serves nothing."""
 
 
 def parse(arguments: Sequence[str]) -> Arguments:
@@ -217,6 +224,7 @@ def _check_limits(values: dict[str, Any]) -> None:
 def _check_together(values: dict[str, Any]) -> None:
     if unserved := [f"--{name.replace('_', '-')}" for name in _UNSERVED if values[name]]:
         raise ConfigurationError(f"not served by the local runtime: {', '.join(unserved)}")
+    _check_nodes(values)
     quantization: str | None = values["quantization"]
     if quantization is not None and quantization not in options.QUANTIZATION:
         raise ConfigurationError(
@@ -246,6 +254,20 @@ def _check_together(values: dict[str, Any]) -> None:
         )
     if values["enable_auto_tool_choice"] and not values["tool_call_parser"]:
         raise ConfigurationError("TypeError: Error: --enable-auto-tool-choice requires --tool-call-parser")
+
+
+def _check_nodes(values: dict[str, Any]) -> None:
+    nodes, rank = values["nnodes"] or 1, values["node_rank"] or 0
+    if nodes > 1:
+        size = (values["tensor_parallel_size"] or 1) * (values["pipeline_parallel_size"] or 1)
+        if size % nodes:
+            raise ConfigurationError(f"AssertionError: world_size={size} must be divisible by nnodes={nodes}.")
+        if rank >= nodes:
+            raise ConfigurationError(f"AssertionError: node_rank={rank} must be less than nnodes={nodes}.")
+        if rank and not values["headless"]:
+            raise ConfigurationError("AssertionError: collective_rpc should not be called on follower node")
+    if values["headless"] and (nodes == 1 or not rank):
+        raise ConfigurationError("not served by the local runtime: --headless on a replica's first node")
 
 
 def _model(values: dict[str, Any]) -> str:
@@ -292,4 +314,12 @@ def _arguments(values: dict[str, Any]) -> Arguments:
         adapters=_adapters(values),
         max_lora_rank=values["max_lora_rank"] or DEFAULT_LORA_RANK,
         fingerprint={"none": None, "custom": values["fingerprint_value"]}.get(mode, f"vllm-{VERSION}-local"),
+        nodes=Nodes(
+            count=values["nnodes"] or 1,
+            rank=values["node_rank"] or 0,
+            address=values["master_addr"] or DEFAULT_ADDRESS,
+            port=values["master_port"] or DEFAULT_PORT,
+            timeout_seconds=values["distributed_timeout_seconds"] or DEFAULT_TIMEOUT_SECONDS,
+        ),
+        headless=values["headless"],
     )
