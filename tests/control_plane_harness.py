@@ -63,7 +63,7 @@ class ControlPlane:
         )
         self.run("kube-scheduler", *common, f"--secure-port={self._scheduler}")
         stages = self._folder / "stages.yaml"
-        # Real pods take their time to end, and controllers rely on that more than they should.
+        # Real pods take their time to end. Where they are gone at once, a group is at times made anew twice.
         stages.write_text(
             _STAGES.read_text().replace(_DELETION, f"  delay: {{durationMilliseconds: 1000}}\n{_DELETION}")
         )
@@ -74,6 +74,8 @@ class ControlPlane:
             "--manage-nodes-with-label-selector=type=kwok",
             f"--server-address={LOOPBACK}:{self._kwok}",
             "--cidr=10.245.0.0/16",
+            # Without it the nodes are lost, and their pods not ready, after 40 s.
+            "--node-lease-duration-seconds=40",
         )
 
     def stop(self) -> None:
