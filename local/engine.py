@@ -72,13 +72,21 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with the values of `over`; what is a group of keys in both is merged likewise, and null takes a key away.
-
-    As RFC 7396, JSON Merge Patch: else a key of `base` could only be added to.
-    """
+    """`base` with the values of `over`; what is a group of keys in both is merged likewise."""
     both = {key: merged(base[key], value) for key, value in over.items() if _is_group(base.get(key), value)}
-    gone = {key for key, value in over.items() if value is None}
-    return {key: value for key, value in {**base, **over, **both}.items() if key not in gone}
+    return {**base, **over, **both}
+
+
+def without_nulls(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings without those that are null.
+
+    So an override takes a key away, as in RFC 7396, JSON Merge Patch: else a group of keys could only be added to.
+    """
+    return {
+        key: without_nulls(cast("Mapping[str, Any]", value)) if isinstance(value, Mapping) else value
+        for key, value in settings.items()
+        if value is not None
+    }
 
 
 def _is_group(*values: Any) -> bool:
@@ -121,7 +129,7 @@ class Engine:
 
     def stack_file(self) -> dict[str, Any]:
         """The committed stack file's content, with the overrides."""
-        return merged(committed(self.stack, self.root), self.overrides)
+        return without_nulls(merged(committed(self.stack, self.root), self.overrides))
 
     def select(self) -> None:
         """Creates the stack where it doesn't exist yet, and brings its configuration up to date."""

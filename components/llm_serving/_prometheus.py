@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llm_serving import taints
+from llm_serving._quantities import Resources
 from llm_serving.capacity import catalog
 from llm_serving.observability import (
     NODE_LABEL_ALLOWLIST,
@@ -24,8 +25,6 @@ ALERTMANAGER_ACCOUNT = "alertmanager"
 DASHBOARD_LABEL = "grafana_dashboard"
 OTHER_JOBS = ("dcgm-exporter", "kube-state-metrics")
 _USER = 65534
-
-Resources = dict[str, Any]
 
 
 def url(namespace: str) -> str:
@@ -79,12 +78,6 @@ def inputs(
 def _catalog_price(instance_type: str) -> float | None:
     known = catalog.instances().get(instance_type)
     return known.usd_per_hour if known else None
-
-
-def resources(cpu_millicores: int, memory_mib: int) -> Resources:
-    """Return a container's requests and its memory limit."""
-    memory = f"{memory_mib}Mi" if memory_mib % 1024 else f"{memory_mib // 1024}Gi"
-    return {"requests": {"cpu": f"{cpu_millicores}m", "memory": memory}, "limits": {"memory": memory}}
 
 
 def server(

@@ -5,7 +5,7 @@ from typing import Any
 
 import pulumi
 
-from llm_serving import taints
+from llm_serving import _quantities, taints
 from llm_serving.observability import metrics
 from llm_serving.runtimes.embedder import EmbedderSpec
 from llm_serving.runtimes.launch import Launch, ServiceSpec, transfer_seconds, volume_mib
@@ -42,7 +42,7 @@ def llm_gateway(
     return {
         "image": image,
         "replicas": replicas,
-        "resources": _resources(cpu_millicores, memory_mib),
+        "resources": _quantities.resources(cpu_millicores, memory_mib),
         "models": {model: dict(route) for model, route in models.items()},
         "cache": {
             "enabled": cache_enabled,
@@ -106,7 +106,7 @@ def inference_service(
         "modelVolumeMib": volume_mib(copied_gb) if copied_gb else 0,
         "cacheVolumeMib": launch.cache_mib,
         # What is written to /dev/shm counts as the container's memory.
-        "resources": _resources(cpu_millicores, memory_mib + shared_mib),
+        "resources": _quantities.resources(cpu_millicores, memory_mib + shared_mib),
         "nodeSelector": {taints.POOL_LABEL: pool},
         "tolerations": [taints.gpu_toleration()],
     }
@@ -131,7 +131,7 @@ def embedding_service(
         # CPUs are not so scarce that an old pod must go before there is a new one.
         **({} if spec.gpu else {"rollout": {"maxSurge": 1, "maxUnavailable": 0}}),
         "gpus": int(spec.gpu),
-        "resources": _resources(spec.cpu_millicores, memory_mib),
+        "resources": _quantities.resources(spec.cpu_millicores, memory_mib),
         "nodeSelector": {taints.POOL_LABEL: pool},
         "tolerations": [taints.gpu_toleration()] if spec.gpu else [],
     }
@@ -170,13 +170,4 @@ def _launched(launch: Launch) -> dict[str, Any]:
         "preStopSeconds": launch.pre_stop_seconds,
         "terminationGracePeriodSeconds": launch.grace_seconds,
         "cacheVolumeMib": launch.cache_mib,
-    }
-
-
-def _resources(cpu_millicores: int, memory_mib: int) -> dict[str, Any]:
-    # Memory is limited to what is asked for, so that a pod is never killed for what another one uses. CPU is not
-    # limited: idle cores are free to use, and a limit would only slow a busy pod down.
-    return {
-        "requests": {"cpu": f"{cpu_millicores}m", "memory": f"{memory_mib}Mi"},
-        "limits": {"memory": f"{memory_mib}Mi"},
     }

@@ -11,7 +11,7 @@ import pulumi_aws as aws
 import pulumi_kubernetes as kubernetes
 from pulumi_kubernetes.rbac.v1 import PolicyRuleArgs
 
-from llm_serving import _checks, _iam, _prometheus, observability
+from llm_serving import _checks, _iam, _prometheus, _quantities, observability
 from llm_serving._keys import encryption_key
 
 OPERATORS = ("install", "existing")
@@ -312,7 +312,7 @@ def _common(args: MonitoringArgs) -> dict[str, Any]:
         scrape_interval_seconds=_checks.whole(
             "scrape_interval_seconds", args.get("scrape_interval_seconds", 30), low=1, high=300, unit="s"
         ),
-        container=_prometheus.resources(
+        container=_quantities.resources(
             _checks.whole("cpu_millicores", args.get("cpu_millicores", 500), low=10, high=64_000),
             _checks.whole("memory_mib", args.get("memory_mib", 2048), low=64, high=1_048_576, unit="MiB"),
         ),

@@ -105,7 +105,7 @@ def test_a_new_pod_is_ready_before_an_old_one_goes(objects: Objects) -> None:
 def test_on_a_gpu(tmp_path: Path) -> None:
     made = render(tmp_path, CHART, MODEL, values(gpu=True))
     (container,) = pod(made)["containers"]
-    assert container["resources"]["limits"] == {"memory": "512Mi", "nvidia.com/gpu": 1}
+    assert container["resources"]["limits"] == {"memory": "512Mi", "nvidia.com/gpu": "1"}
     assert made["Deployment"]["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
 
 

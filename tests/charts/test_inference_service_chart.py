@@ -253,7 +253,7 @@ def test_the_runtime(objects: Objects) -> None:
             "lifecycle": {"preStop": {"sleep": {"seconds": 5}}},
             "resources": {
                 "requests": {**RESOURCES["requests"], "ephemeral-storage": "1424Mi"},
-                "limits": {**RESOURCES["limits"], "nvidia.com/gpu": 1},
+                "limits": {**RESOURCES["limits"], "nvidia.com/gpu": "1"},
             },
             "securityContext": SECURITY,
             "volumeMounts": [
@@ -269,7 +269,7 @@ def test_more_than_one_gpu_gets_shared_memory(tmp_path: Path) -> None:
     assert pod["volumes"][-1] == {"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": "4Gi"}}
     runtime = pod["containers"][0]
     assert runtime["volumeMounts"][-1] == {"name": "shared-memory", "mountPath": "/dev/shm"}
-    assert runtime["resources"]["limits"]["nvidia.com/gpu"] == 4
+    assert runtime["resources"]["limits"]["nvidia.com/gpu"] == "4"
 
 
 def test_one_replica_has_no_disruption_budget(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def test_the_pods_are_alike_but_for_that(tmp_path: Path) -> None:
     kept = [{key: value for key, value in container(pod).items() if key not in differing} for pod in (leader, worker)]
     assert kept[0] == kept[1]
     assert {**leader["spec"], "containers": []} == {**worker["spec"], "containers": []}
-    assert container(worker)["resources"]["limits"]["nvidia.com/gpu"] == 8
+    assert container(worker)["resources"]["limits"]["nvidia.com/gpu"] == "8"
     assert {"name": "shared-memory", "mountPath": "/dev/shm"} in container(worker)["volumeMounts"]
     assert container(worker)["securityContext"]["readOnlyRootFilesystem"]
 

@@ -68,7 +68,7 @@ def test_a_gpu_is_asked_for_in_its_pool() -> None:
     assert values["tolerations"] == [
         {"key": "nvidia.com/gpu", "operator": "Equal", "value": "present", "effect": "NoSchedule"}
     ]
-    assert values["resources"]["limits"] == {"memory": "4096Mi"}
+    assert values["resources"]["limits"] == {"memory": "4Gi"}
     # GPUs are scarce: the chart's own rollout, and CUDA needs no threads.
     assert "rollout" not in values
     assert "EMBEDDER_THREADS" not in values["env"]

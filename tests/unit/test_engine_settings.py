@@ -16,10 +16,12 @@ def test_merged_goes_into_groups_and_replaces_all_else() -> None:
     assert base == {"config": {"a": {"x": 1, "y": [1, 2]}, "b": 2}}
 
 
-def test_merged_takes_away_what_is_null() -> None:
-    base: dict[str, Any] = {"apiGateway": {"usagePlans": {"standard": {}}, "url": None}, "gateway": {}}
+def test_what_is_null_in_overrides_is_taken_away() -> None:
+    base: dict[str, Any] = {"apiGateway": {"usagePlans": {"standard": {}}, "url": "u"}, "gateway": {}}
     over: dict[str, Any] = {"apiGateway": {"jwt": {}, "usagePlans": None}, "gateway": None, "cache": None}
-    assert engine.merged(base, over) == {"apiGateway": {"jwt": {}, "url": None}}
+    # Overrides are of several origins: what one of them takes away must reach the stack file.
+    both = engine.merged({"apiGateway": {"url": "v"}}, over)
+    assert engine.without_nulls(engine.merged(base, both)) == {"apiGateway": {"jwt": {}, "url": "v"}}
 
 
 @pytest.mark.parametrize(

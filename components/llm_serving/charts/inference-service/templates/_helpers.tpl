@@ -44,7 +44,7 @@ capabilities:
 {{- $limits := deepCopy (.Values.resources.limits | default dict) -}}
 {{- $_ := set $requests "ephemeral-storage" (include "inference-service.quantity" (add .Values.modelVolumeMib .Values.tmpVolumeMib .Values.cacheVolumeMib)) -}}
 {{- if .Values.gpus -}}
-{{- $_ = set $limits "nvidia.com/gpu" (int .Values.gpus) -}}
+{{- $_ = set $limits "nvidia.com/gpu" (.Values.gpus | int | toString) -}}
 {{- end -}}
 {{ toYaml (dict "requests" $requests "limits" $limits) }}
 {{- end -}}
