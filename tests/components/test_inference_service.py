@@ -267,10 +267,10 @@ def test_the_local_launcher_knows_every_argument() -> None:
 
 
 def test_sharded_models_get_shared_memory() -> None:
-    alone = int(service().inputs(CHART, "s")["values"]["resources"]["limits"]["memory"].removesuffix("Mi"))
+    assert service().inputs(CHART, "s")["values"]["resources"]["limits"] == {"memory": "8Gi"}
     values = service(gpus=4).inputs(CHART, "s")["values"]
     assert (values["gpus"], values["sharedMemoryMib"]) == (4, 4096)
-    assert values["resources"]["limits"] == {"memory": f"{alone + 4096}Mi"}
+    assert values["resources"]["limits"] == {"memory": "12Gi"}
     assert values["args"][values["args"].index("--num-shard") + 1] == "4"
 
 
