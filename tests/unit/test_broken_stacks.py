@@ -212,8 +212,8 @@ BROKEN: list[tuple[str, object, str]] = [
      (f"{MODEL}.replicas: 2 is fixed, and autoscaling decides it; nearest valid value: none, and"
       " autoscaling.minReplicas 2")),
     # settings that contradict each other
-    ("cluster.systemPool.desiredSize", 3,
-     "cluster.systemPool.desiredSize: 3 is outside minSize 1 to maxSize 2; nearest valid value: 2"),
+    ("cluster.systemPool.desiredSize", 4,
+     "cluster.systemPool.desiredSize: 4 is outside minSize 2 to maxSize 3; nearest valid value: 3"),
     ("cluster.gpuPools.l4.maxSize", 1,
      "cluster.gpuPools.l4.desiredSize: 2 is outside minSize 1 to maxSize 1; nearest valid value: 1"),
     (f"{MODEL}.maxInputTokens", 4096,
