@@ -10,6 +10,7 @@ import pytest
 
 from llm_serving import taints
 from local import bench_services, many_services
+from local.cluster.controller import quantities
 from local.cluster.objects import Json
 from local.paths import ROOT
 
@@ -52,8 +53,8 @@ def test_a_pod_fits_its_node(charts: list[Json]) -> None:
         values = chart["values"]
         node = capacity[values["nodeSelector"][taints.POOL_LABEL]]
         asked = values["resources"]["requests"]
-        assert int(asked["cpu"].removesuffix("m")) <= 1000 * int(node["cpu"])
-        assert int(asked["memory"].removesuffix("Mi")) <= int(node["memory"].removesuffix("Mi"))
+        assert quantities.parse(asked["cpu"]) <= quantities.parse(node["cpu"])
+        assert quantities.parse(asked["memory"]) <= quantities.parse(node["memory"])
 
 
 def test_the_spread_counts_empty_zones_too() -> None:
