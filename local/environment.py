@@ -15,7 +15,7 @@ from typing import Any
 from local import cloud, cluster, plugins, seeds, toolchain, weights
 from local.cluster import images, network, registry
 from local.console import Stages, console
-from local.engine import Engine, Outcome, committed, end_orphans, merged, read, without_nulls
+from local.engine import Engine, Outcome, end_orphans, merged, read
 from local.errors import LocalError
 from local.guardian import guarded
 from local.paths import STATE, state
@@ -122,7 +122,7 @@ def _up(stages: Stages) -> Result:
         cloud.start(bridge=True)
     with stages.stage("container images"):
         registry.start()
-        recipes = images.recipes_for(seeds.tagged_images(without_nulls(merged(committed("local"), overrides()))))
+        recipes = images.recipes_for(seeds.tagged_images(Engine("local", Path(), {}, overrides()).stack_file()))
         images.build_all(console.print, recipes=recipes)
         images.publish_all(cloud.client("ecr"), recipes=recipes)
     with stages.stage("Kubernetes control plane and nodes"):

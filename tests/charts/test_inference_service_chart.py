@@ -264,6 +264,12 @@ def test_the_runtime(objects: Objects) -> None:
     ]
 
 
+@pytest.mark.parametrize(("mib", "text"), [(1536, "1536Mi"), (819_200, "800Gi"), (1_048_576, "1Ti")])
+def test_a_volumes_size_is_as_kubernetes_writes_it(tmp_path: Path, mib: int, text: str) -> None:
+    pod = pod_of(render(tmp_path, CHART, MODEL, values(modelVolumeMib=mib)))
+    assert {"name": "models", "emptyDir": {"sizeLimit": text}} in pod["volumes"]
+
+
 def test_more_than_one_gpu_gets_shared_memory(tmp_path: Path) -> None:
     pod = pod_of(render(tmp_path, CHART, MODEL, values(gpus=4)))
     assert pod["volumes"][-1] == {"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": "4Gi"}}

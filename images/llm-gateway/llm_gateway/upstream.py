@@ -11,7 +11,7 @@ import asyncio
 import socket
 from collections import Counter
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self
 
 from aiohttp import (
@@ -271,16 +271,16 @@ class Upstream:
         self.loads[base] += 1
         try:
             response = await session.post(url, data=call.body, headers=headers, allow_redirects=False)
-            answer = Answer(response, base)
-            if not answer.streams:
-                return answer
-            try:
-                return Answer(response, base, await response.content.readany())
-            except BaseException:
-                response.close()
-                raise
         except BaseException:
             self._unload(base)
+            raise
+        answer = Answer(response, base)
+        if not answer.streams:
+            return answer
+        try:
+            return replace(answer, first=await response.content.readany())
+        except BaseException:
+            self.release(answer)
             raise
 
     def release(self, answer: Answer) -> None:
@@ -306,7 +306,7 @@ class Upstream:
         parts: list[bytes] = []
         size = 0
         try:
-            async for part in answer.parts():
+            async for part in answer.response.content.iter_any():
                 size += len(part)
                 if size > limit:
                     raise ApiError(502, "The model's answer is too long.", kind="upstream_error", code="too_long")

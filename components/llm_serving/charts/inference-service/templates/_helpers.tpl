@@ -35,7 +35,7 @@ capabilities:
 
 {{/* So many MiB, as the API server writes it: another spelling of the same shows up as a change after a refresh. */}}
 {{- define "inference-service.quantity" -}}
-{{- if mod . 1024 }}{{ int . }}Mi{{ else }}{{ div . 1024 }}Gi{{ end -}}
+{{- if mod . 1024 }}{{ int . }}Mi{{ else if mod . 1048576 }}{{ div . 1024 }}Gi{{ else }}{{ div . 1048576 }}Ti{{ end -}}
 {{- end -}}
 
 {{/* Requests and limits of the runtime: what the values say, the GPUs, and the disk that the volumes may fill. */}}
