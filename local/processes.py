@@ -104,6 +104,9 @@ class Daemon:
                 time.sleep(0.05)
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)
+            if (child := _children.get(pid)) is not None:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    child.wait(timeout)  # one that was killed takes a moment to be gone, too
             reap(pid)
         self._pid_file.unlink(missing_ok=True)
 

@@ -169,7 +169,7 @@ def test_only_leaders_are_asked(api: Api) -> None:
         return {endpoint["targetRef"]["name"] for item in slices for endpoint in sequence(item, "endpoints")}
 
     wait("the leaders", lambda: behind(MODEL) == {f"{GROUP}-0", f"{GROUP}-1"})
-    assert behind(GROUP) == set(pods(api))
+    wait("all pods, by name", lambda: behind(GROUP) == set(pods(api)))
 
 
 def test_a_pod_that_goes_takes_its_group_along(api: Api) -> None:
