@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 from embedder import onnx_model
-from embedder.model import Tokenizer, read_shape
+from embedder.cpus import computes_bfloat16
+from embedder.model import Tokenizer, Vectors, read_shape
 from embedder.onnx_backend import OnnxBackend
 from llm_gateway import semantic_guard
 from llm_gateway.config import DEFAULT_THRESHOLD
@@ -70,7 +71,7 @@ def run() -> None:
             "near_misses": {kind: sum(pair.kind == kind for pair in found) for kind in _kinds(found)},
             "by_threshold": [rates(found, threshold) for threshold in THRESHOLDS],
             "false_by_kind": {kind: _false(found, kind) for kind in _kinds(found)},
-            "embed_ms": model.milliseconds(PROMPT_TOKENS),
+            **embed_costs(model),
             **index_costs(),
         }
     (RESULTS / f"{NAME}.json").write_text(json.dumps(results, indent=1) + "\n")
@@ -90,24 +91,52 @@ class _Model:
         graph = verify_embedder.FOLDER / "bench-graph"
         onnx_model.write(folder, graph)
         self._tokenizer = Tokenizer(graph, read_shape(graph).max_tokens)
-        self._backend = OnnxBackend(graph, threads=1)
+        self.backend = OnnxBackend(graph, threads=1)
+        self.exact = OnnxBackend(graph, threads=1, bfloat16=False)
+        """The same in 32 bits, which is what it is where the processor has no bfloat16."""
 
     def embed(self, texts: Sequence[str]) -> Mapping[str, Vector]:
-        return dict(zip(texts, self._backend.embed(self._tokenizer.encode(texts)), strict=True))
+        return dict(zip(texts, self._vectors(self.backend, texts), strict=True))
 
-    def milliseconds(self, tokens: int) -> float:
+    def _vectors(self, backend: OnnxBackend, texts: Sequence[str]) -> Vectors:
+        return backend.embed(self._tokenizer.encode(texts))
+
+    def least_cosine(self, texts: Sequence[str]) -> float:
+        """The least cosine of a text's vector and the one in 32 bits."""
+        both = [self._vectors(backend, texts) for backend in (self.backend, self.exact)]
+        return float((both[0] * both[1]).sum(1).min())
+
+    def milliseconds(self, backend: OnnxBackend, tokens: int) -> float:
         """The median time of a prompt with this many tokens, from text to vector."""
         text = " ".join(["cloud"] * (tokens - 2))  # a word of one token; a first and a last token are added
         if len(self._tokenizer.encode([text])[0]) != tokens:
             raise AssertionError
-        return _median_ms(lambda: self.embed([text]))
+        return _median_ms(lambda: self._vectors(backend, [text]))
+
+
+def embed_costs(model: _Model) -> dict[str, Any]:
+    """Time of a vector as this processor does it, and in 32 bits, and how alike the two are for all the questions."""
+    return {
+        "bfloat16": computes_bfloat16(),
+        "embed_ms": model.milliseconds(model.backend, PROMPT_TOKENS),
+        "embed_float32_ms": model.milliseconds(model.exact, PROMPT_TOKENS),
+        "least_cosine": round(model.least_cosine(_questions(_rows())), 6),
+    }
+
+
+def _rows() -> list[dict[str, str]]:
+    with PAIRS.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+
+
+def _questions(rows: Sequence[Mapping[str, str]]) -> list[str]:
+    return sorted({row[side] for row in rows for side in ("first", "second")})
 
 
 def pairs(model: _Model) -> list[Pair]:
     """The labelled pairs, with the real model's similarity."""
-    with PAIRS.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
-    vectors = model.embed(sorted({row[side] for row in rows for side in ("first", "second")}))
+    rows = _rows()
+    vectors = model.embed(_questions(rows))
     return [
         Pair(
             row["kind"],
@@ -219,9 +248,13 @@ Medians of {RUNS}; on one core, but for the product of a matrix, which takes wha
 | measure | value |
 |---|---|
 | the vector of a prompt of {PROMPT_TOKENS} tokens, from its text | {results["embed_ms"]} ms |
+| the same in 32 bits, as where a processor has no bfloat16 | {results["embed_float32_ms"]} ms |
 | a search among {ENTRIES:,} entries in one partition | {results["search_one_partition_ms"]} ms |
 | a search in a partition of {SMALL:,} of {ENTRIES:,} entries | {results["search_small_partition_ms"]} ms |
 | memory of {ENTRIES:,} entries of 384 numbers in one partition, and their texts | {results["memory_mib"]} MiB |
+
+This processor {"computes" if results["bfloat16"] else "does not compute"} in bfloat16. The vectors of all the questions
+above and those in 32 bits have a cosine of {results["least_cosine"]} at least.
 """
 
 

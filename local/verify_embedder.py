@@ -51,7 +51,7 @@ RUNS = 20
 """Runs of which the median counts; fewer where they take long."""
 MEASURE_SECONDS = 5.0
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
-_LIBRARIES = ("torch", "sentence-transformers", "transformers", "onnxruntime", "onnx", "tokenizers", "numpy")
+_LIBRARIES = ("torch", "sentence-transformers", "transformers", "onnxruntime-openvino", "onnx", "tokenizers", "numpy")
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,7 @@ class SemanticTierArgs(TypedDict):
 
     embedder_url: NotRequired[str]
     """Base address of an embedder, which has /v1/embeddings. Default: the gateway embeds in its own process, which
-    takes 165 MiB more of `memory_mib`."""
+    takes 370 MiB more of `memory_mib`."""
     embedder_model: NotRequired[str]
     """The model that is asked for at `embedder_url`. Default: all-MiniLM-L6-v2."""
     vector_model: NotRequired[str]

@@ -288,7 +288,7 @@ UNCERTIFIED = "and the pods behind it are asked by their addresses, for which th
             {"semantic_cache": {}},
             (
                 "memory_mib: 256 MiB is too little for a gateway that embeds itself and keeps 20,000 questions;"
-                " nearest valid value: 341"
+                " nearest valid value: 533"
             ),
         ),
         (

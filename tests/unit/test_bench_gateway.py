@@ -10,8 +10,8 @@ import pytest
 from local import bench_gateway, http_load, stub_model
 from local.errors import LocalError
 
-FIGURES: dict[str, Any] = {"p50_ms": 0.8, "p99_ms": 2.1, "first_token_ms": 0.4, "memory_mib": 60}
-OURS = {**FIGURES, "requests_per_second": 1200, "requests_per_processor_second": 1500}
+FIGURES: dict[str, Any] = {"p50_ms": 0.8, "p99_ms": 2.1, "first_token_ms_at_40": 0.6, "memory_mib": 60}
+OURS = {**FIGURES, "first_token_ms_at_200": 0.4, "requests_per_second": 1200, "requests_per_processor_second": 1500}
 HELD = {"held": 1000, "held_failed": 0, "held_memory_mib": 90}
 THEIRS = {**FIGURES, "requests_per_second": 90, "requests_per_processor_second": 95}
 

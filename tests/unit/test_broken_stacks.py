@@ -454,10 +454,10 @@ def test_a_gateway_that_embeds_itself_has_one_model_and_room_for_it() -> None:
     assert problems(settings) == [
         (
             "llm-serving:gateway.memoryMib: 128 MiB is too little for a gateway that embeds itself and keeps 20,000"
-            " questions; nearest valid value: 341"
+            " questions; nearest valid value: 533"
         )
     ]
-    settings["gateway"]["memoryMib"] = 341
+    settings["gateway"]["memoryMib"] = 533
     assert loaded(settings).cache.semantic is not None
     settings["cache"]["semantic"] = {"embedderModel": "bge-small-en"}
     assert problems(settings) == [

@@ -1,10 +1,16 @@
-"""The CPUs that this process may use, which is seldom what the machine has: a container's limit is a share of time."""
+"""The CPUs that this process may use, which is seldom what the machine has: a container's limit is a share of time.
+
+And whether they compute in bfloat16.
+"""
 
 import math
 import os
 from pathlib import Path
 
 _ROOT = Path("/sys/fs/cgroup")
+_CPUINFO = Path("/proc/cpuinfo")
+_BFLOAT16 = {"avx512_bf16", "amx_bf16"}
+"""Linux's names of the instructions: AMD from Zen 4 on, Intel from Cooper Lake on; on AWS those of m7a and m7i."""
 
 
 def available_cpus(cgroup: Path = _ROOT) -> int:
@@ -27,3 +33,13 @@ def _limit(cgroup: Path) -> float | None:
     if quota in ("max", "-1"):
         return None
     return int(quota) / int(period)
+
+
+def computes_bfloat16(cpuinfo: Path = _CPUINFO) -> bool:
+    """Whether the processor multiplies matrices of bfloat16 by instructions of its own."""
+    try:
+        lines = cpuinfo.read_text().splitlines()
+    except OSError:
+        return False
+    flags = next((line for line in lines if line.startswith("flags")), "")
+    return not _BFLOAT16.isdisjoint(flags.split())

@@ -21,6 +21,8 @@ Vectors = NDArray[np.float32]
 WEIGHTS = "model.safetensors"
 TOKENIZER = "tokenizer.json"
 GRAPH = "model.onnx"
+GRAPH_WEIGHTS = "model.onnx.data"
+"""Beside the graph, so that they are mapped, where a graph with weights in it is copied while it is loaded."""
 """What `onnx_model` makes of the weights."""
 _UNUSED = ("pooler.", "embeddings.position_ids")
 """Tensors of a checkpoint that mean pooling does not read."""

@@ -2,7 +2,8 @@
 
 The graph is a BERT encoder, the mean of its tokens, and that vector at length one: what sentence-transformers computes
 from the same folder. It is written straight from the weights, since the usual exporters need PyTorch, which is
-gigabytes. The file is the folder's only big one: `TARGET` has the tokenizer and the configuration besides.
+gigabytes. The weights
+are a file of their own; `TARGET` has the tokenizer and the configuration besides.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from embedder.model import GRAPH, TOKENIZER, ModelError, Shape, read_shape, read_weights
+from embedder.model import GRAPH, GRAPH_WEIGHTS, TOKENIZER, ModelError, Shape, read_shape, read_weights
 
 _OPSET = 20
 """The first with Gelu; LayerNormalization is in since 17."""
@@ -151,7 +152,11 @@ def write(folder: Path, target: Path) -> None:
     """Writes the model in `folder` to `target`, a folder that the ONNX backend loads; raises ModelError."""
     model = build(folder)
     target.mkdir(parents=True, exist_ok=True)
-    (target / GRAPH).write_bytes(model.SerializeToString(deterministic=True))
+    # What is there would be added to.
+    (target / GRAPH_WEIGHTS).unlink(missing_ok=True)
+    save: Any = onnx.save_model
+    save(model, str(target / GRAPH), save_as_external_data=True, location=GRAPH_WEIGHTS)
+    (target / GRAPH_WEIGHTS).chmod(0o644)  # it is made for its owner alone, and the image runs as another user
     for name in _FILES:
         shutil.copyfile(folder / name, target / name)
     shutil.copytree(folder / "1_Pooling", target / "1_Pooling", dirs_exist_ok=True)

@@ -33,6 +33,12 @@ _STREAM_BYTES_PER_ENTRY_BYTE = 16
 """A stream is longer than the answer in it; what is kept of one, to be put together at its end, is bounded by this."""
 
 
+class _Stream(web.StreamResponse):
+    """An answer whose headers go out with its first part: one call of the system less before the first token."""
+
+    _send_headers_immediately = False
+
+
 class CallerGoneError(Exception):
     """The caller closed its connection before its answer was complete."""
 
@@ -173,7 +179,7 @@ class Exchange:
         return value if "usage" in answer or "generated_text" in answer else None
 
     async def _replay(self, body: bytes) -> web.StreamResponse:
-        response = web.StreamResponse(headers=self._answer_headers(EVENT_STREAM))
+        response = _Stream(headers=self._answer_headers(EVENT_STREAM))
         await self._begin(response)
         self._record.saw_first_token()
         await self._write(response, body)
@@ -181,7 +187,7 @@ class Exchange:
 
     async def _forward(self) -> web.StreamResponse:
         upstream = self._backend.upstream
-        if not self._named:
+        if self._route.shadows and not self._named:
             limit = self._backend.config.upstream.shadow_concurrency
             self._backend.shadows.send(upstream, self._route, self._inference, self._upstream_headers(), limit)
         try:
@@ -266,10 +272,10 @@ class Exchange:
         if self._key is not None:
             self._capture = StreamCapture(self._backend.config.cache.max_entry_bytes * _STREAM_BYTES_PER_ENTRY_BYTE)
         capture = self._capture
-        response = web.StreamResponse(status=answer.status, headers=self._answer_headers(EVENT_STREAM))
+        response = _Stream(status=answer.status, headers=self._answer_headers(EVENT_STREAM))
         await self._begin(response)
         shown = stream_usage.WholeEvents(asked=stream_usage.is_asked(self._inference.fields))
-        async for part in answer.parts():
+        while part := await answer.part():
             self._record.saw_first_token()
             await self._write(response, shown.feed(part))
             capture.feed(part)

@@ -43,7 +43,8 @@ class WholeEvents:
     def feed(self, part: bytes) -> bytes:
         """Takes the next bytes of the stream; returns those that the caller gets now."""
         data = self._held + part
-        end = max(data.rfind(mark) + len(mark) if mark in data else 0 for mark in (b"\n\n", b"\r\n\r\n"))
+        # What a model writes is nearly always read as it was written.
+        end = len(data) if data.endswith(b"\n\n") else _end_of_events(data)
         if len(data) - end > _MAX_HELD_BYTES:
             end = len(data)
         whole, self._held = data[:end], data[end:]
@@ -52,6 +53,11 @@ class WholeEvents:
     def rest(self) -> bytes:
         """What is left when the stream has ended."""
         return self._held
+
+
+def _end_of_events(data: bytes) -> int:
+    """Where the last event of `data` that is whole ends."""
+    return max(data.rfind(mark) + len(mark) if mark in data else 0 for mark in (b"\n\n", b"\r\n\r\n"))
 
 
 def _without_usage(stream: bytes) -> bytes:

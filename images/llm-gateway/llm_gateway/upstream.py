@@ -10,8 +10,8 @@ nobody is asked by one request in a while, and retries have a budget.
 import asyncio
 import socket
 from collections import Counter
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
 from aiohttp import (
@@ -120,14 +120,19 @@ class _Call:
     budget: RetryBudget
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
     """A service that answers: its headers are read and, of a stream, its first part."""
 
     response: ClientResponse
     base: str
     """The base URL that it came from."""
-    first: bytes = b""
+    _first: bytes = b""
+
+    async def begun(self) -> Self:
+        """Itself, once the first part is there. Raises as `part` does."""
+        self._first = await self.response.content.readany()
+        return self
 
     @property
     def status(self) -> int:
@@ -139,12 +144,15 @@ class Answer:
         """Whether it is a stream of events, and no error."""
         return self.status < 400 and self.response.content_type == EVENT_STREAM
 
-    async def parts(self) -> AsyncGenerator[bytes]:
-        """Its body as it comes. Raises ClientConnectionError or ClientPayloadError where it breaks off."""
-        if self.first:
-            yield self.first
-        async for part in self.response.content.iter_any():
-            yield part
+    async def part(self) -> bytes:
+        """What has come of its body since the last call, which is waited for; nothing where the body has ended.
+
+        Raises ClientConnectionError or ClientPayloadError where it breaks off.
+        """
+        if self._first:
+            first, self._first = self._first, b""
+            return first
+        return await self.response.content.readany()
 
 
 class Upstream:
@@ -278,7 +286,7 @@ class Upstream:
         if not answer.streams:
             return answer
         try:
-            return replace(answer, first=await response.content.readany())
+            return await answer.begun()
         except BaseException:
             self.release(answer)
             raise

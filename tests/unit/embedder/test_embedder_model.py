@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from embedder.cpus import available_cpus
+from embedder.cpus import available_cpus, computes_bfloat16
 from embedder.model import ModelError, Tokenizer, read_shape, read_weights
 
 from tests.embedder_harness import CAT, CLS, HIDDEN, MAX_TOKENS, SEP, WORDS, save_weights, write_json, write_model
@@ -180,3 +180,20 @@ def test_threads_follow_the_containers_limit(
         (tmp_path / name).write_text(content + "\n")
 
     assert available_cpus(tmp_path) == cpus
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "computes"),
+    [
+        ("processor\t: 0\nflags\t\t: fpu avx512f avx512_bf16 sse2\n", True),
+        ("flags\t\t: fpu amx_bf16\n", True),
+        ("flags\t\t: fpu avx512f avx512bw\n", False),
+        ("flags\t\t: fpu avx_vnni_bf16x\n", False),
+        ("Features\t: fp asimd bf16\n", False),
+        (None, False),
+    ],
+)
+def test_bfloat16_is_what_the_processor_names(tmp_path: Path, cpuinfo: str | None, computes: bool) -> None:
+    if cpuinfo is not None:
+        (tmp_path / "cpuinfo").write_text(cpuinfo)
+    assert computes_bfloat16(tmp_path / "cpuinfo") is computes

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from embedder import onnx_model
 from embedder.backend import Passes, in_passes, padded
-from embedder.model import ModelError, Vectors
+from embedder.cpus import computes_bfloat16
+from embedder.model import GRAPH, GRAPH_WEIGHTS, ModelError, Vectors
 from embedder.onnx_backend import OnnxBackend
 from numpy.typing import NDArray
 
@@ -67,17 +68,31 @@ def test_the_graph_computes_what_the_reference_does(tmp_path: Path, dtype: type[
     tensors = write_model(tmp_path / "model", dtype)
     onnx_model.write(tmp_path / "model", tmp_path / "graph")
 
-    vectors = OnnxBackend(tmp_path / "graph", threads=1).embed(INPUTS)
+    vectors = OnnxBackend(tmp_path / "graph", threads=1, bfloat16=False).embed(INPUTS)
 
     assert vectors.dtype == np.float32
     np.testing.assert_allclose(vectors, [reference(tensors, each) for each in INPUTS], atol=1e-5, rtol=0)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
 
 
+def test_bfloat16_gives_the_reference_s_vectors_but_for_rounding(tmp_path: Path) -> None:
+    tensors = write_model(tmp_path / "model")
+    onnx_model.write(tmp_path / "model", tmp_path / "graph")
+
+    vectors = OnnxBackend(tmp_path / "graph", threads=1, bfloat16=True).embed(INPUTS)
+
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+    expected = np.array([reference(tensors, each) for each in INPUTS])
+    assert ((vectors * expected).sum(1) > 0.999).all()
+    if computes_bfloat16():
+        assert np.abs(vectors - expected).max() > 1e-5, "nothing was rounded"
+
+
 def test_an_inputs_vector_does_not_depend_on_what_it_is_computed_with(tmp_path: Path) -> None:
     write_model(tmp_path / "model")
     onnx_model.write(tmp_path / "model", tmp_path / "graph")
-    backend = OnnxBackend(tmp_path / "graph", threads=1)
+    backend = OnnxBackend(tmp_path / "graph", threads=1, bfloat16=False)
 
     alone = np.concatenate([backend.embed([each]) for each in INPUTS])
 
@@ -89,7 +104,19 @@ def test_the_same_model_gives_the_same_file(tmp_path: Path) -> None:
     for name in ("one", "other"):
         onnx_model.write(tmp_path / "model", tmp_path / name)
 
-    assert (tmp_path / "one/model.onnx").read_bytes() == (tmp_path / "other/model.onnx").read_bytes()
+    for name in (GRAPH, GRAPH_WEIGHTS):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "other" / name).read_bytes()
+
+
+def test_a_graph_that_is_written_again_replaces_the_old_one_and_every_user_may_read_it(tmp_path: Path) -> None:
+    write_model(tmp_path / "model")
+    onnx_model.write(tmp_path / "model", tmp_path / "graph")
+    size = (tmp_path / "graph" / GRAPH_WEIGHTS).stat().st_size
+
+    onnx_model.write(tmp_path / "model", tmp_path / "graph")
+
+    assert (tmp_path / "graph" / GRAPH_WEIGHTS).stat().st_size == size
+    assert all(path.stat().st_mode & 0o444 == 0o444 for path in (tmp_path / "graph").rglob("*"))
 
 
 def test_the_command_says_what_is_wrong_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
