@@ -159,7 +159,7 @@ def test_a_model_may_ask_for_the_semantic_cache() -> None:
 
 def test_without_an_embedder_the_gateway_embeds() -> None:
     tiny = {"tiny": {"url": "http://tiny:8080", "semantic_cache": {"mode": "answer"}}}
-    made = gateway(models=tiny, semantic_cache={}, memory_mib=512)
+    made = gateway(models=tiny, semantic_cache={}, memory_mib=768)
     assert made.one(CHART, "g").inputs["values"]["cache"]["semantic"] == {
         "timeout_seconds": 0.25,
         "max_entries": 20_000,
@@ -292,7 +292,7 @@ UNCERTIFIED = "and the pods behind it are asked by their addresses, for which th
             ),
         ),
         (
-            {"semantic_cache": {"embedder_model": "bge"}, "memory_mib": 512},
+            {"semantic_cache": {"embedder_model": "bge"}, "memory_mib": 768},
             (
                 "semantic_cache.embedder_model: 'bge' needs embedder_url, as the gateway itself has another model;"
                 " nearest valid value: all-MiniLM-L6-v2"

@@ -470,7 +470,7 @@ def test_a_gateway_that_embeds_itself_has_one_model_and_room_for_it() -> None:
 
 @pytest.mark.parametrize(
     ("semantic", "memory"),
-    [({"maxEntries": 1000}, 291), ({"maxEntries": 100_000}, 552), ({"maxEntries": 1_000_000}, 2925)],
+    [({"maxEntries": 1000}, 483), ({"maxEntries": 100_000}, 744), ({"maxEntries": 1_000_000}, 3117)],
 )
 def test_the_nearest_memory_is_enough(semantic: dict[str, int], memory: int) -> None:
     settings = changed("cache.semantic", semantic)

@@ -154,8 +154,8 @@ def write(folder: Path, target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     # What is there would be added to.
     (target / GRAPH_WEIGHTS).unlink(missing_ok=True)
-    save: Any = onnx.save_model
-    save(model, str(target / GRAPH), save_as_external_data=True, location=GRAPH_WEIGHTS)
+    library: Any = onnx
+    library.save_model(model, str(target / GRAPH), save_as_external_data=True, location=GRAPH_WEIGHTS)
     (target / GRAPH_WEIGHTS).chmod(0o644)  # it is made for its owner alone, and the image runs as another user
     for name in _FILES:
         shutil.copyfile(folder / name, target / name)
