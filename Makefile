@@ -67,10 +67,10 @@ dashboards: ## Draw every dashboard from the environment's Prometheus, as HTML a
 	@$(LOCAL) dashboards
 
 bench: ## Measure checks, previews, the gateway, services, start-up, memory, a push, the cache; writes bench/
-	@PYTHONPATH=images/embedder:images/llm-gateway $(LOCAL) bench
+	@PYTHONPATH=images/embedder:images/http-service:images/llm-gateway $(LOCAL) bench
 
 verify-embedder: ## Compare the embedder's two backends over 200 sentences; the first time it installs PyTorch, 5 GB
-	@PYTHONPATH=images/embedder $(RUN) python -m local.verify_embedder $(if $(JSON),--json $(JSON))
+	@PYTHONPATH=images/embedder:images/http-service $(RUN) python -m local.verify_embedder $(if $(JSON),--json $(JSON))
 
 tools: ## Build every program that the environment needs
 	@$(LOCAL) tools

@@ -143,7 +143,7 @@ def _gateway(folder: Path, model: int) -> Generator[tuple[int, int]]:
     config = folder / "gateway.yaml"
     config.write_text(yaml.safe_dump({"models": {"m": {"url": f"http://127.0.0.1:{model}"}}}))
     program = [sys.executable, "-m", "llm_gateway", "--config", str(config), "--host", "127.0.0.1", "--port"]
-    source = str(ROOT / "images" / "llm-gateway")
+    source = os.pathsep.join(str(ROOT / "images" / each) for each in ("http-service", "llm-gateway"))
     with _served("llm-gateway", program, PYTHONPATH=source) as served:
         yield served
 

@@ -1,6 +1,6 @@
 """Measures the semantic cache: right and false hits by threshold, with and without the guard, and what a lookup costs.
 
-PYTHONPATH=images/embedder:images/llm-gateway python -m local.bench_semantic
+PYTHONPATH=images/embedder:images/http-service:images/llm-gateway python -m local.bench_semantic
 
 The pairs of questions are in bench/semantic_pairs.tsv: paraphrases, which should be hits, and near misses, where the
 answers differ by a number, a name, a negation, a unit or a direction. The vectors are the real model's.

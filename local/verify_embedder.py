@@ -3,7 +3,8 @@
 `make verify-embedder` gives each backend the environment of its image: PyTorch, gigabytes that nothing else here needs,
 goes into one of its own in the cache. On a machine that has both already, with a GPU:
 
-PYTHONPATH=images/embedder python3 -m local.verify_embedder --here --device cuda --model-dir DIR --json RESULT.json
+PYTHONPATH=images/embedder:images/http-service python3 -m local.verify_embedder --here --device cuda --model-dir DIR \
+    --json RESULT.json
 
 Exit status 1 where two vectors of one sentence are less alike than `LIMIT`, or the driver does not run this PyTorch.
 """

@@ -41,6 +41,7 @@ RECORDS_KEPT = 3
 """Builds of one image whose layers `prune` keeps, so that switching branches builds nothing."""
 _IGNORE = ROOT / "local" / "images" / "ignore"
 _KUBERNETES = "registry.k8s.io"
+_SERVICE = ROOT / "images" / "http-service"
 _RUNTIME = ROOT / "local" / "images" / "runtime"
 _GITHUB = "ghcr.io"
 _FORMAT = "1"
@@ -134,9 +135,17 @@ RECIPES = (
         "llm-gateway",
         LOCAL_TAG,
         ROOT / "images/llm-gateway",
-        contexts=(ROOT / "images/embedder",),
+        contexts=(ROOT / "images/embedder", _SERVICE),
     ),
-    Recipe("embedder", ECR_HOST, "embedder", LOCAL_TAG, ROOT / "images/embedder", file="Dockerfile.cpu"),
+    Recipe(
+        "embedder",
+        ECR_HOST,
+        "embedder",
+        LOCAL_TAG,
+        ROOT / "images/embedder",
+        contexts=(_SERVICE,),
+        file="Dockerfile.cpu",
+    ),
     Recipe("model-loader", ECR_HOST, "model-loader", LOCAL_TAG, ROOT / "images/model-loader"),
     Recipe("dcgm-exporter", ECR_HOST, "dcgm-exporter", LOCAL_TAG, ROOT / "local/images/dcgm-exporter"),
     Recipe("tgi", ECR_HOST, "tgi", TGI_TAG, _RUNTIME, target="tgi"),

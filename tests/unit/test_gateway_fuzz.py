@@ -5,11 +5,11 @@ from typing import Any
 
 import orjson
 import pytest
+from http_service.errors import ApiError
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from llm_gateway import cache_policy, inference, stream_usage
 from llm_gateway.config import CacheConfig, GatewayConfig
-from llm_gateway.errors import ApiError
 from llm_gateway.inference import Endpoint
 from llm_gateway.semantic_question import question
 

@@ -32,6 +32,7 @@ from tests.embedder_harness import MODEL, write_model
 from tests.gateway_harness import (
     CHAT,
     QUESTION,
+    SOURCE,
     Client,
     FakeModel,
     RedisServer,
@@ -43,7 +44,6 @@ from tests.gateway_harness import (
 )
 
 LOOKUPS = "llm_gateway_semantic_cache_lookups_total"
-IMAGES = Path(__file__).parents[2] / "images"
 TEXTS = ("a cat sat on the mat.", "the dog?", "cat", "cat cat dogs sat")
 
 
@@ -223,9 +223,8 @@ async def main():
 
 asyncio.run(main())
 """
-    path = os.pathsep.join(str(IMAGES / name) for name in ("embedder", "llm-gateway"))
     done = subprocess.run(
-        [sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": path}, capture_output=True, check=True
+        [sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": SOURCE}, capture_output=True, check=True
     )
     # ONNX Runtime only when the model is loaded.
     assert json.loads(done.stdout) == [[], ["embedder", "tokenizers"]]

@@ -18,6 +18,7 @@ from tests.gateway_harness import (
     CHAT,
     DONE,
     QUESTION,
+    SOURCE,
     FakeModel,
     chat_chunk,
     config_for,
@@ -26,7 +27,6 @@ from tests.gateway_harness import (
     stream_held,
 )
 
-SOURCE = Path(__file__).parents[2] / "images" / "llm-gateway"
 STREAM = {**QUESTION, "stream": True}
 
 
@@ -66,7 +66,7 @@ async def started(folder: Path, config: dict[str, Any]) -> AsyncGenerator[Proces
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *arguments,
-        env={**os.environ, "PYTHONPATH": str(SOURCE), "PYTHONUNBUFFERED": "1"},
+        env={**os.environ, "PYTHONPATH": SOURCE, "PYTHONUNBUFFERED": "1"},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )

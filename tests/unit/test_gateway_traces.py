@@ -1,12 +1,12 @@
 """Traces at a collector that parses what it gets: the spans of each kind of request, and that they cost no request."""
 
 import asyncio
+import os
 import subprocess
 import sys
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -22,6 +22,7 @@ from tests.gateway_harness import (
     CHAT,
     DONE,
     QUESTION,
+    SOURCE,
     Client,
     FakeModel,
     RedisServer,
@@ -35,7 +36,6 @@ from tests.gateway_harness import (
     stream_of,
 )
 
-SOURCE = Path(__file__).parents[2] / "images" / "llm-gateway"
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 CALLER = "00f067aa0ba902b7"
 SAMPLED = {"traceparent": f"00-{TRACE_ID}-{CALLER}-01"}
@@ -293,5 +293,6 @@ async def test_traces_are_turned_on_and_off_while_the_gateway_runs(caplog: pytes
 def test_a_gateway_without_traces_does_not_load_the_exporter() -> None:
     program = "import llm_gateway.__main__, sys; print(sorted(set({!r}) & set(sys.modules)))"
     heavy = ["llm_gateway.trace_export", "opentelemetry.exporter", "google.protobuf", "requests"]
-    done = subprocess.run([sys.executable, "-c", program.format(heavy)], cwd=SOURCE, capture_output=True, check=True)
+    command = [sys.executable, "-c", program.format(heavy)]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": SOURCE}, capture_output=True, check=True)
     assert orjson.loads(done.stdout) == []

@@ -8,13 +8,13 @@ import signal
 import sys
 
 from aiohttp import web
+from http_service.drain import until_drained
+from http_service.logs import configure_logging
 
 from embedder import config, driver, gpu
-from embedder.access_log import configure_logging
 from embedder.app import application
 from embedder.backend import Backend
 from embedder.config import ConfigError, Settings
-from embedder.drain import until_drained
 from embedder.model import ModelError, Tokenizer, read_shape
 from embedder.onnx_backend import OnnxBackend
 from embedder.service import Embedder
@@ -71,7 +71,11 @@ async def serve(settings: Settings, host: str, port: int) -> None:
         await web.TCPSite(runner, host, port, backlog=_BACKLOG).start()
         _log.info("listening", extra={"fields": {"host": host, "port": port, "dimensions": embedder.dimensions}})
         await stop.wait()
-        await until_drained(embedder)
+        await until_drained(
+            embedder,
+            quiet_seconds=settings.drain_quiet_seconds,
+            deadline_seconds=settings.drain_deadline_seconds,
+        )
     finally:
         await runner.cleanup()
         await embedder.close()

@@ -11,10 +11,10 @@ from typing import Any
 import orjson
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
+from http_service.errors import ApiError
 
 from embedder.access_log import Record
 from embedder.config import Settings
-from embedder.errors import ApiError
 from embedder.metrics import CONTENT_TYPE
 from embedder.model import Vectors
 from embedder.request import parse

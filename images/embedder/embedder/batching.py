@@ -13,9 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
+from http_service.errors import ApiError
 
 from embedder.backend import Backend
-from embedder.errors import ApiError
 from embedder.metrics import Metrics
 from embedder.model import Vectors
 

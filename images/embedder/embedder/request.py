@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 import orjson
-
-from embedder.errors import ApiError
+from http_service.errors import ApiError
 
 Input = str | list[int]
 """A text, or its token ids."""

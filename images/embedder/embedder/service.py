@@ -5,10 +5,11 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from http_service.errors import ApiError
+
 from embedder.backend import Backend
 from embedder.batching import Batcher
 from embedder.config import Settings
-from embedder.errors import ApiError
 from embedder.metrics import Metrics
 from embedder.model import Tokenizer, Vectors
 from embedder.request import Input

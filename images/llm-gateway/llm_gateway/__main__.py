@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 from aiohttp import web
+from http_service.drain import until_drained
+from http_service.logs import configure_logging
 
-from llm_gateway.access_log import configure_logging
 from llm_gateway.app import application
 from llm_gateway.config_watcher import ConfigWatcher
-from llm_gateway.drain import until_drained
 from llm_gateway.gateway import Gateway
 
 _KEEPALIVE_SECONDS = 400
@@ -46,7 +46,12 @@ async def serve(gateway: Gateway, config: Path, host: str, port: int) -> None:
         await web.TCPSite(runner, host, port, backlog=_BACKLOG).start()
         logging.getLogger("llm_gateway").info("listening", extra={"fields": {"host": host, "port": port}})
         await stop.wait()
-        await until_drained(gateway)
+        limits = gateway.limits
+        await until_drained(
+            gateway,
+            quiet_seconds=limits.drain_quiet_seconds,
+            deadline_seconds=limits.drain_deadline_seconds,
+        )
     finally:
         watching.cancel()
         await runner.cleanup()

@@ -9,12 +9,12 @@ from collections.abc import Awaitable, Callable
 import orjson
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
+from http_service.errors import ApiError
 
 from llm_gateway import cache_policy, cors, inference
 from llm_gateway.access_log import Record
 from llm_gateway.cache import CacheUnavailableError
 from llm_gateway.config import LimitsConfig, ServerConfig
-from llm_gateway.errors import ApiError
 from llm_gateway.gateway import Gateway
 from llm_gateway.identity import asks_for_token, not_yet
 from llm_gateway.inference import Endpoint

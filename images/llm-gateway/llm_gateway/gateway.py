@@ -5,9 +5,10 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from http_service.errors import ApiError
+
 from llm_gateway.cache import CacheStore
 from llm_gateway.config import GatewayConfig, JwtConfig, ServerConfig
-from llm_gateway.errors import ApiError
 from llm_gateway.identity import Identity
 from llm_gateway.issuer_keys import IssuerKeys
 from llm_gateway.metrics import Metrics

@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from typing import Any, NoReturn, cast
 
 import jwt
+from http_service.errors import ApiError
 from jwt.exceptions import ExpiredSignatureError, PyJWTError
 
 from llm_gateway import cache_policy
 from llm_gateway.config import JwtConfig
-from llm_gateway.errors import ApiError
 from llm_gateway.issuer_keys import ALGORITHMS, IssuerKeys
 
 AUTHENTICATION_HEADER = "x-llm-authentication"

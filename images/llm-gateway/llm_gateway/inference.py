@@ -6,9 +6,9 @@ from enum import StrEnum
 from typing import Any, cast
 
 import orjson
+from http_service.errors import ApiError
 
 from llm_gateway.config import ModelRoute
-from llm_gateway.errors import ApiError
 from llm_gateway.json_fields import as_object
 
 MAX_NAMES_IN_ERROR = 20

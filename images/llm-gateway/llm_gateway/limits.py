@@ -17,8 +17,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from http_service.errors import ApiError
+
 from llm_gateway.config import LimitsConfig
-from llm_gateway.errors import ApiError
 
 WINDOW_SECONDS = 60
 _PREFIX = "llm-gateway:limits:1:"

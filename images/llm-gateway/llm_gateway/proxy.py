@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 import orjson
 from aiohttp import ClientConnectionError, ClientConnectionResetError, ClientPayloadError, ClientResponse, web
+from http_service.errors import ApiError
 
 from llm_gateway import affinity, cache_policy, completion, stream_usage, versions
 from llm_gateway.access_log import Record
 from llm_gateway.attempts import Attempts
 from llm_gateway.cache import CacheStore, CacheUnavailableError
 from llm_gateway.config import GatewayConfig, ModelRoute
-from llm_gateway.errors import ApiError, from_upstream
+from llm_gateway.errors import from_upstream
 from llm_gateway.identity import Identity
 from llm_gateway.inference import Inference
 from llm_gateway.json_fields import parse_object

@@ -27,11 +27,11 @@ from aiohttp import (
     ServerDisconnectedError,
     TCPConnector,
 )
+from http_service.errors import ApiError
 
 from llm_gateway.affinity import ranked
 from llm_gateway.breaker import Breakers
 from llm_gateway.config import UpstreamConfig, Version
-from llm_gateway.errors import ApiError
 from llm_gateway.pods import Pods
 from llm_gateway.retry_budget import RetryBudget
 

@@ -10,8 +10,9 @@ import math
 import secrets
 from collections.abc import Mapping, Sequence
 
+from http_service.errors import ApiError
+
 from llm_gateway.config import ModelRoute, Version
-from llm_gateway.errors import ApiError
 from llm_gateway.inference import Inference
 
 VERSION_HEADER = "x-model-version"

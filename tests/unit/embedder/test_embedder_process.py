@@ -17,12 +17,13 @@ from embedder import onnx_model
 
 from tests.embedder_harness import CAT, CLS, HIDDEN, SEP, write_model
 
-SOURCE = Path(__file__).parents[3] / "images" / "embedder"
+IMAGES = Path(__file__).parents[3] / "images"
+SOURCE = os.pathsep.join(str(IMAGES / each) for each in ("embedder", "http-service"))
 
 
 def environment(**settings: str) -> dict[str, str]:
     variables = {f"EMBEDDER_{name}": value for name, value in settings.items()}
-    return {**os.environ, "PYTHONPATH": str(SOURCE), "PYTHONUNBUFFERED": "1", **variables}
+    return {**os.environ, "PYTHONPATH": SOURCE, "PYTHONUNBUFFERED": "1", **variables}
 
 
 async def test_it_serves_and_ends_when_it_is_told(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from llm_gateway.access_log import JsonFormatter, Record
+from http_service.logs import JsonFormatter
+from llm_gateway.access_log import Record
 from llm_gateway.metrics import Metrics
 
 from llm_serving._edge_rules import MANAGED_GROUPS

@@ -4,7 +4,10 @@ import orjson
 
 
 class ApiError(Exception):
-    """A request that ends with an error answer: HTTP `status`, and a body in OpenAI's error shape."""
+    """A request that ends with an error answer: HTTP `status`, and a body in OpenAI's error shape.
+
+    `message` goes to the caller: it must say nothing about what lies behind the service.
+    """
 
     def __init__(
         self,
