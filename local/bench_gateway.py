@@ -27,7 +27,7 @@ from rich.table import Table
 from local import http_load, machine, memory, ports, processes, stub_model
 from local.console import console
 from local.errors import LocalError
-from local.paths import ROOT
+from local.paths import ROOT, image_sources
 from local.weights import uv
 
 RESULTS = ROOT / "bench"
@@ -143,8 +143,7 @@ def _gateway(folder: Path, model: int) -> Generator[tuple[int, int]]:
     config = folder / "gateway.yaml"
     config.write_text(yaml.safe_dump({"models": {"m": {"url": f"http://127.0.0.1:{model}"}}}))
     program = [sys.executable, "-m", "llm_gateway", "--config", str(config), "--host", "127.0.0.1", "--port"]
-    source = os.pathsep.join(str(ROOT / "images" / each) for each in ("http-service", "llm-gateway"))
-    with _served("llm-gateway", program, PYTHONPATH=source) as served:
+    with _served("llm-gateway", program, PYTHONPATH=image_sources("http-service", "llm-gateway")) as served:
         yield served
 
 

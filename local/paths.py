@@ -18,3 +18,8 @@ def state(*parts: str) -> Path:
     path = STATE.joinpath(*parts)
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
+
+
+def image_sources(*images: str) -> str:
+    """The PYTHONPATH by which the code of these folders of `images/` runs outside of an image."""
+    return os.pathsep.join(str(ROOT / "images" / each) for each in images)

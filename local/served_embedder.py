@@ -26,7 +26,7 @@ import numpy as np
 from embedder.model import Vectors
 
 from local.errors import LocalError
-from local.paths import ROOT
+from local.paths import image_sources
 
 CALLERS = 32
 _START_SECONDS = 300
@@ -92,9 +92,7 @@ def _running(
         "TRUNCATE": "true",
         "DRAIN_QUIET_SECONDS": "0.2",
     }
-    path = os.pathsep.join(
-        [*(str(ROOT / "images" / each) for each in ("embedder", "http-service")), os.environ.get("PYTHONPATH", "")]
-    )
+    path = os.pathsep.join([image_sources("embedder", "http-service"), os.environ.get("PYTHONPATH", "")])
     offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
     environment = {**os.environ, **offline, **{f"EMBEDDER_{name}": value for name, value in settings.items()}}
     command = [str(python), "-m", "embedder", "--host", "127.0.0.1", "--port", str(port)]

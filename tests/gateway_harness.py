@@ -1,7 +1,6 @@
 """A gateway on a free port, model services that do as a test says, and a real Redis: what the gateway's tests share."""
 
 import asyncio
-import os
 import shutil
 import signal
 import subprocess
@@ -18,11 +17,12 @@ from llm_gateway.config import GatewayConfig
 from llm_gateway.gateway import Gateway
 from redis import Redis
 
+from local.paths import image_sources
+
 _MESSAGE = {"role": "user", "content": "Why is the sky blue?"}
 QUESTION: dict[str, Any] = {"model": "m", "messages": [_MESSAGE], "temperature": 0}
 CHAT = "/v1/chat/completions"
-_IMAGES = Path(__file__).parents[1] / "images"
-SOURCE = os.pathsep.join(str(_IMAGES / each) for each in ("embedder", "http-service", "llm-gateway"))
+SOURCE = image_sources("embedder", "http-service", "llm-gateway")
 """The PYTHONPATH of a gateway that is a process of its own."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

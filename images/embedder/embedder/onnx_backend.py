@@ -35,11 +35,12 @@ class OnnxBackend:
         runtime: Any = importlib.import_module("onnxruntime")
         options = runtime.SessionOptions()
         # Left to itself it takes a thread for each core of the node, and a container's limit then stops them all.
-        options.intra_op_num_threads = threads or available_cpus()
+        threads = threads or available_cpus()
+        options.intra_op_num_threads = threads
         # Nor may its threads wait for work in a loop: under such a limit that takes the time of the next request.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         rounds = computes_bfloat16() if bfloat16 is None else bfloat16
-        provider = _openvino(threads or available_cpus()) if rounds else "CPUExecutionProvider"
+        provider = _openvino(threads) if rounds else "CPUExecutionProvider"
         path = folder / GRAPH
         try:
             self._session = runtime.InferenceSession(str(path), options, providers=[provider])

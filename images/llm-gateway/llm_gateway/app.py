@@ -191,16 +191,11 @@ async def _read_body(request: web.Request, limits: ServerConfig) -> bytes:
     too_long = ApiError(413, f"The request body is longer than {limit} bytes.", code="body_too_large")
     if (request.content_length or 0) > limit:
         raise too_long
-    if request.content.is_eof():
-        # Nearly always it came with the headers: there is nothing to wait for.
-        body = request.content.read_nowait()
-        if len(body) > limit:
-            raise too_long
-        return body
     parts: list[bytes] = []
     size = 0
     try:
-        async with asyncio.timeout(limits.body_timeout_seconds):
+        # Nearly always it came with the headers: there is nothing to wait for.
+        async with asyncio.timeout(None if request.content.is_eof() else limits.body_timeout_seconds):
             async for part in request.content.iter_any():
                 size += len(part)
                 if size > limit:

@@ -15,10 +15,10 @@ import pytest
 from aiohttp import ClientSession
 from embedder import onnx_model
 
+from local.paths import image_sources
 from tests.embedder_harness import CAT, CLS, HIDDEN, SEP, write_model
 
-IMAGES = Path(__file__).parents[3] / "images"
-SOURCE = os.pathsep.join(str(IMAGES / each) for each in ("embedder", "http-service"))
+SOURCE = image_sources("embedder", "http-service")
 
 
 def environment(**settings: str) -> dict[str, str]:
