@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import random
 import socket
 from collections.abc import Collection
 
@@ -22,6 +23,13 @@ PREFERRED = {
 }
 """The port each service has where nothing else holds it: the one that its users expect."""
 
+UNASKED = range(20000, 30000)
+"""Where other ports are chosen.
+
+Below Linux's ephemeral ports (32768 to 60999), any of which the kernel gives to a connection of whatever program: while
+a service restarted, its port would be lost to one. And below the node ports of Kubernetes (30000 to 32767).
+"""
+
 
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
@@ -35,11 +43,8 @@ def _is_free(port: int) -> bool:
 
 def free(taken: Collection[int] = ()) -> int:
     """A port that nothing listens on and that isn't one of `taken`; nothing remembers it."""
-    for _ in range(100):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-        if port not in taken:
+    for port in random.sample(UNASKED, 100):
+        if port not in taken and _is_free(port):
             return port
     raise LocalError("no free TCP port was found", "stop a program that listens on many ports")
 

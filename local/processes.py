@@ -18,12 +18,17 @@ from local.paths import STATE, state
 
 
 def start_time(pid: int) -> int | None:
-    """When a process started, in clock ticks since boot; None where it is gone or a zombie."""
+    """When a process started, in clock ticks since boot; None where it is gone or a zombie.
+
+    One whose first thread alone has ended is neither, though the kernel says Z of it, too: until the last of them has
+    ended, as after a SIGKILL, what the process listens at stays taken.
+    """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return None
-    return None if fields[0] == "Z" else int(fields[19])
+    status, threads, started = fields[0], int(fields[17]), int(fields[19])
+    return None if status == "Z" and threads == 1 else started
 
 
 def processor_seconds(pid: int) -> float:

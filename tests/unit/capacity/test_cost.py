@@ -3,7 +3,7 @@
 import dataclasses
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_serving.capacity import catalog
@@ -37,7 +37,6 @@ def test_amounts_as_text(amount: float | None, text: str) -> None:
     assert usd(amount) == text
 
 
-@settings(deadline=None)
 @given(st.floats(0.01, 200), st.integers(1, 100), st.floats(0.001, 1000), st.integers(1, 100000))
 def test_the_amounts_agree(hourly: float, instances: int, rate: float, tokens: int) -> None:
     amount = cost(priced(hourly), instances, Load(rate, 100, tokens))

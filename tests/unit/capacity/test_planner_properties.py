@@ -128,7 +128,6 @@ def catalogs(draw: st.DrawFn) -> list[InstanceType]:
     ]
 
 
-@settings(deadline=None)
 @given(
     types=catalogs(),
     load=LOADS,
@@ -174,7 +173,7 @@ def test_the_real_catalog(model: str, runtime: str) -> None:
     check_unbeaten(result, list(brute_force(shape, release, load, types)), types)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(load=LOADS, model=MODELS, factor=st.floats(1, 50))
 def test_more_requests_never_cost_less(load: Load, model: str, factor: float) -> None:
     shape, release = catalog.model(model), catalog.runtime("vllm")

@@ -5,7 +5,7 @@ import math
 from statistics import median, quantiles
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_serving.capacity import catalog, throughput
@@ -313,7 +313,6 @@ RATES = st.floats(0.01, 1.0)
 TOKENS = st.integers(1, 8000)
 
 
-@settings(deadline=None)
 @given(tokens_in=TOKENS, tokens_out=TOKENS, share=RATES)
 def test_the_batch_that_settles_answers_at_the_rate_asked(tokens_in: int, tokens_out: int, share: float) -> None:
     load = Load(1, tokens_in, tokens_out)
@@ -327,7 +326,6 @@ def test_the_batch_that_settles_answers_at_the_rate_asked(tokens_in: int, tokens
     assert pace <= carried.engine.seconds_per_output_token(load, carried.batch) * (1 + 1e-6)
 
 
-@settings(deadline=None)
 @given(tokens_in=TOKENS, tokens_out=TOKENS)
 def test_more_tokens_never_raise_the_rate(tokens_in: int, tokens_out: int) -> None:
     place = placement()
@@ -336,7 +334,6 @@ def test_more_tokens_never_raise_the_rate(tokens_in: int, tokens_out: int) -> No
     assert estimated(place, Load(1, tokens_in, tokens_out + 100)).peak_requests_per_second <= rate
 
 
-@settings(deadline=None)
 @given(tokens_in=TOKENS, tokens_out=TOKENS, factor=st.floats(1.0, 4.0))
 def test_a_faster_gpu_is_never_slower(tokens_in: int, tokens_out: int, factor: float) -> None:
     load = Load(1, tokens_in, tokens_out)

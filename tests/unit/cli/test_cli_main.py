@@ -121,7 +121,6 @@ def test_a_bar_is_as_wide_as_it_should_be(weights: float, width: int) -> None:
     assert too_much == (weights > 18)
 
 
-@settings(deadline=None)
 @given(
     total=st.floats(1, 300),
     usable=st.floats(0.1, 1),
@@ -145,7 +144,7 @@ ANYTHING = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 OPTIONS = ("--model", "--instance", "--runtime", "--tp", "--max-total-tokens", "--gpu-memory-utilization")
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
 @given(texts=st.fixed_dictionaries(dict.fromkeys(OPTIONS, ANYTHING)))
 def test_no_text_is_a_traceback(capsys: pytest.CaptureFixture[str], texts: dict[str, str]) -> None:
     answer = ask(capsys, "fit", *(f"{option}={text}" for option, text in texts.items()), "--json")

@@ -182,7 +182,7 @@ def test_what_a_config_says(model: Path) -> None:
     assert summary(model) == {"model_type": "bert", "architectures": ["BertModel"]}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_no_file_makes_the_headers_fail_in_another_way(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
