@@ -72,9 +72,15 @@ spec:
       {{- end }}
       lifecycle:
         preStop:
+          {{- if $worker }}
+          # A worker outlasts the requests that its leader still answers. Its own process ends with the leader's, and this
+          # command with it, as a sleep of the kubelet's would not.
+          exec:
+            command: [sleep, {{ sub (int $root.Values.terminationGracePeriodSeconds) (int $root.Values.preStopSeconds) | quote }}]
+          {{- else }}
           sleep:
-            {{- /* A worker outlasts the requests that its leader still answers. */}}
-            seconds: {{ $worker | ternary (sub (int $root.Values.terminationGracePeriodSeconds) (int $root.Values.preStopSeconds)) (int $root.Values.preStopSeconds) }}
+            seconds: {{ int $root.Values.preStopSeconds }}
+          {{- end }}
       resources:
         {{- include "inference-service.resources" $root | nindent 8 }}
       securityContext:
