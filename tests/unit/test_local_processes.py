@@ -1,11 +1,8 @@
 """Daemons of the local environment: ended for good, whether they listen or not."""
 
-import contextlib
 import os
-import signal
 import subprocess
 import sys
-import time
 import uuid
 from pathlib import Path
 
@@ -13,6 +10,7 @@ import pytest
 
 from local import processes
 from local.processes import Daemon, start_time
+from tests.environment_harness import wait
 
 POLITE = "import time; print('up', flush=True); time.sleep(60)"
 DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
@@ -41,17 +39,13 @@ def test_what_is_stopped_is_gone_and_collected(program: str) -> None:
 def test_a_process_is_there_until_its_last_thread_has_ended() -> None:
     process = subprocess.Popen([sys.executable, "-c", HALF_GONE])
     try:
-        until = time.monotonic() + 30
-        while _status(process.pid) != "Z" and time.monotonic() < until:
-            time.sleep(0.01)
-        assert _status(process.pid) == "Z"
+        wait("its first thread has ended", lambda: _status(process.pid) == "Z", seconds=30)
         assert start_time(process.pid) is not None
-        os.kill(process.pid, signal.SIGKILL)
+        process.kill()
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # has ended, and is not collected
         assert start_time(process.pid) is None
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
+        process.kill()
         process.wait()
 
 
