@@ -12,6 +12,10 @@ from local.cloud import emulator
 PATH = "/_local/balancers"
 """Where the balancer posts its report, on the emulator's port; answered to this machine's loopback only."""
 
+REGISTRATION = "Registration"
+"""The field of a target that tells one registration of an address from the next: the health of the one that ended,
+which the balancer goes on reporting until its next exchange, isn't the new one's."""
+
 SILENCE_SECONDS = 3.0
 """After how long without a report the balancer counts as dead."""
 
@@ -33,7 +37,7 @@ def exchange(report: dict[str, Any]) -> dict[str, Any]:
     """Takes the balancer's report and tells what it should balance.
 
     The report: `listeners` maps listener ARNs to ports of 127.0.0.1, `health` maps target group ARNs to each target's
-    health (`ip:port` to the fields of TargetHealth).
+    health (its registration to the fields of TargetHealth).
     """
     _report.update(report, at=time.monotonic())
     return desired()
@@ -79,7 +83,7 @@ def _described(arn: str, group: dict[str, Any]) -> dict[str, Any]:
     targets: list[dict[str, Any]] = alb._targets._data.get((account, arn), [])
     attributes = {entry["Key"]: entry["Value"] for entry in alb._tg_attrs._data.get((account, arn), [])}
     return {
-        "targets": [[target["Id"], target.get("Port", group["Port"])] for target in targets],
+        "targets": [[target["Id"], target["Port"], _registration(target)] for target in targets],
         "check": {
             "protocol": group["HealthCheckProtocol"],
             "port": group["HealthCheckPort"],
@@ -101,7 +105,12 @@ def health(group: str, target: dict[str, Any]) -> dict[str, str]:
     if told is None:
         record = emulator.service("alb")._tgs[group]
         return _INITIAL if record["LoadBalancerArns"] else _UNUSED
-    return told.get(f"{target['Id']}:{target['Port']}", _INITIAL)
+    return told.get(_registration(target), _INITIAL)
+
+
+def _registration(target: dict[str, Any]) -> str:
+    """A target's registration; its address where it was made before they were told apart."""
+    return cast("str", target.get(REGISTRATION) or f"{target['Id']}:{target['Port']}")
 
 
 def resolve(host: str, port: int) -> tuple[str, int] | None:

@@ -9,6 +9,8 @@ from typing import Any
 from local.cloud.checks import Check
 
 Address = tuple[str, int]
+Registration = tuple[str, int, str]
+"""Address, port, and the registration's own name: a target that left and came back is another one."""
 
 
 @dataclass
@@ -56,7 +58,7 @@ class TargetGroup:
     """The targets of one target group; `candidates` says where the next connection goes."""
 
     def __init__(self) -> None:
-        self._targets: dict[Address, Target] = {}
+        self._targets: dict[Registration, Target] = {}
         self._check = Check()
         self._turn = itertools.count()
         self._drains: set[asyncio.Task[None]] = set()
@@ -64,15 +66,15 @@ class TargetGroup:
     def follow(self, wanted: dict[str, Any]) -> None:
         """Takes over what the emulator says: targets, health check and draining."""
         check = Check(**wanted["check"])
-        addresses: set[Address] = {(host, port) for host, port in wanted["targets"]}
-        for address in self._targets.keys() - addresses:
-            self._drain(self._targets.pop(address), wanted["drain_seconds"], cut=wanted["cut_after_drain"])
+        registered: set[Registration] = {(host, port, name) for host, port, name in wanted["targets"]}
+        for gone in self._targets.keys() - registered:
+            self._drain(self._targets.pop(gone), wanted["drain_seconds"], cut=wanted["cut_after_drain"])
         if check != self._check:
             self._check = check
             for target in self._targets.values():
                 target.suspected.set()
-        for address in addresses - self._targets.keys():
-            target = self._targets[address] = Target(address)
+        for host, port, name in registered - self._targets.keys():
+            target = self._targets[host, port, name] = Target((host, port))
             target.checking = asyncio.ensure_future(self._keep_checking(target))
 
     def candidates(self) -> Iterator[Target]:
@@ -88,8 +90,8 @@ class TargetGroup:
         yield from usable[first:] + usable[:first]
 
     def health(self) -> dict[str, dict[str, str]]:
-        """Every target's health, by `ip:port`."""
-        return {f"{host}:{port}": target.told() for (host, port), target in self._targets.items()}
+        """Every target's health, by its registration's name."""
+        return {name: target.told() for (_, _, name), target in self._targets.items()}
 
     def close(self) -> None:
         """Ends the checks; connections are the listener's to end."""

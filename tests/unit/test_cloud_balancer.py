@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from local import ports
 from local.cloud.checks import Check, matches
 from local.cloud.proxy import Listener
 from local.cloud.targets import Target, TargetGroup
-from tests.cloud_harness import free_port
 
 CHECK = {
     "protocol": "TCP", "port": "traffic-port", "path": "", "matcher": "", "interval": 5, "timeout": 1,
@@ -17,8 +17,9 @@ CHECK = {
 }  # fmt: skip
 
 
-def wanted(*targets: tuple[str, int], **changes: Any) -> dict[str, Any]:
-    return {"targets": targets, "check": CHECK, "drain_seconds": 0.1, "cut_after_drain": False, **changes}
+def wanted(*targets: tuple[str, int], registration: str = "first", **changes: Any) -> dict[str, Any]:
+    registered = [[host, port, f"{host}:{port} {registration}"] for host, port in targets]
+    return {"targets": registered, "check": CHECK, "drain_seconds": 0.1, "cut_after_drain": False, **changes}
 
 
 @pytest.mark.parametrize(
@@ -67,6 +68,19 @@ async def test_healthy_targets_take_turns_and_without_any_all_do() -> None:
     group.close()
 
 
+async def test_a_target_that_left_and_came_back_is_checked_anew() -> None:
+    group, address = TargetGroup(), ("127.0.0.1", 1)
+    group.follow(wanted(address))
+    (before,) = group.candidates()
+    before.healthy = True
+    assert group.health() == {"127.0.0.1:1 first": {"State": "healthy"}}
+    group.follow(wanted(address, registration="second"))
+    (after,) = group.candidates()
+    assert after is not before
+    assert {name: told["State"] for name, told in group.health().items()} == {"127.0.0.1:1 second": "initial"}
+    group.close()
+
+
 async def echo_server() -> tuple[asyncio.Server, int]:
     """Answers each connection with what came, once all of it has."""
 
@@ -79,10 +93,10 @@ async def echo_server() -> tuple[asyncio.Server, int]:
     return server, server.sockets[0].getsockname()[1]
 
 
-async def open_listener(*ports: int, **changes: Any) -> tuple[Listener, TargetGroup]:
-    listener = await Listener.open("127.0.0.1", free_port())
+async def open_listener(*targets: int, **changes: Any) -> tuple[Listener, TargetGroup]:
+    listener = await Listener.open("127.0.0.1", ports.free())
     listener.group = TargetGroup()
-    listener.group.follow(wanted(*(("127.0.0.1", port) for port in ports), **changes))
+    listener.group.follow(wanted(*(("127.0.0.1", port) for port in targets), **changes))
     return listener, listener.group
 
 

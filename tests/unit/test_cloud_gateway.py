@@ -3,6 +3,8 @@
 import contextlib
 import http.server
 import itertools
+import os
+import signal
 import socket
 import threading
 import time
@@ -96,11 +98,14 @@ class Front:
     backends: list[Backend] = field(default_factory=list[Backend])
 
     def register(self, backend: Backend) -> None:
-        self.elb.register_targets(TargetGroupArn=self.group, Targets=[{"Id": "127.0.0.1", "Port": backend.port}])
+        self.elb.register_targets(**self.named(backend))
         wait_until(lambda: self.state(backend) == "healthy")
 
     def deregister(self, backend: Backend) -> None:
-        self.elb.deregister_targets(TargetGroupArn=self.group, Targets=[{"Id": "127.0.0.1", "Port": backend.port}])
+        self.elb.deregister_targets(**self.named(backend))
+
+    def named(self, backend: Backend) -> dict[str, Any]:
+        return {"TargetGroupArn": self.group, "Targets": [{"Id": "127.0.0.1", "Port": backend.port}]}
 
     @property
     def elb(self) -> Any:
@@ -284,6 +289,20 @@ def test_a_deregistered_target_ends_its_streams_in_peace(front: Front) -> None:
     for backend in front.backends:
         front.register(backend)
     assert front.get("/who").status_code == 200
+
+
+def test_the_health_of_a_registration_that_ended_is_not_the_next_ones(front: Front) -> None:
+    backend = front.backends[0]
+    balancer = front.cloud.pid("balancer")
+    os.kill(balancer, signal.SIGSTOP)  # what it last said stands
+    try:
+        assert front.state(backend) == "healthy"
+        front.deregister(backend)
+        front.elb.register_targets(**front.named(backend))
+        assert front.state(backend) == "initial"
+    finally:
+        os.kill(balancer, signal.SIGCONT)
+    wait_until(lambda: front.state(backend) == "healthy")
 
 
 def test_the_data_plane_comes_back_after_a_kill(front: Front) -> None:

@@ -3,6 +3,7 @@
 MiniStack calls every balancer an application one, keeps one port an address, and reports every target healthy.
 """
 
+import uuid
 from typing import Any
 from xml.sax.saxutils import escape
 
@@ -144,6 +145,12 @@ def _asked(call: Call, group: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
+def _registered(targets: list[dict[str, Any]], target: dict[str, Any]) -> dict[str, Any] | None:
+    """The one of `targets` that has a target's address and port."""
+    where = (target["Id"], target["Port"])
+    return next((found for found in targets if (found["Id"], found["Port"]) == where), None)
+
+
 def _register(call: Call) -> Response:
     found = _group(call)
     if len(found) == 3:
@@ -151,7 +158,9 @@ def _register(call: Call) -> Response:
     arn, group = found
     alb = _alb()
     targets: list[dict[str, Any]] = alb._targets.setdefault(arn, [])
-    targets += [target for target in _asked(call, group) if target not in targets]
+    for target in _asked(call, group):
+        if _registered(targets, target) is None:
+            targets.append({**target, load_balancing.REGISTRATION: uuid.uuid4().hex})
     response: Response = alb._empty("RegisterTargets")
     return response
 
@@ -162,7 +171,7 @@ def _deregister(call: Call) -> Response:
         return found
     arn, group = found
     alb, gone = _alb(), _asked(call, group)
-    alb._targets[arn] = [target for target in alb._targets.get(arn, []) if target not in gone]
+    alb._targets[arn] = [target for target in alb._targets.get(arn, []) if _registered(gone, target) is None]
     response: Response = alb._empty("DeregisterTargets")
     return response
 
@@ -176,8 +185,9 @@ def _describe_health(call: Call) -> Response:
     registered: list[dict[str, Any]] = alb._targets.get(arn, [])
     asked = _asked(call, group)
     members = "".join(
-        _health_xml(target, load_balancing.health(arn, target) if target in registered else _UNREGISTERED)
+        _health_xml(target, _UNREGISTERED if known is None else load_balancing.health(arn, known))
         for target in asked or registered
+        for known in [_registered(registered, target)]
     )
     inner = f"<TargetHealthDescriptions>{members}</TargetHealthDescriptions>"
     response: Response = alb._xml(200, "DescribeTargetHealth", inner)
