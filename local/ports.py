@@ -31,6 +31,10 @@ a service restarted, its port would be lost to one. And below the node ports of 
 """
 
 
+_CHANCE = random.SystemRandom()
+"""Of the kernel: processes whose generators have the same seed would choose the same ports."""
+
+
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -43,7 +47,7 @@ def _is_free(port: int) -> bool:
 
 def free(taken: Collection[int] = ()) -> int:
     """A port that nothing listens on and that isn't one of `taken`; nothing remembers it."""
-    for port in random.sample(UNASKED, 100):
+    for port in _CHANCE.sample(UNASKED, 100):
         if port not in taken and _is_free(port):
             return port
     raise LocalError("no free TCP port was found", "stop a program that listens on many ports")

@@ -8,7 +8,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -25,6 +24,7 @@ from typing import Any
 import numpy as np
 from embedder.model import Vectors
 
+from local import ports
 from local.errors import LocalError
 from local.paths import image_sources
 
@@ -81,9 +81,7 @@ def ask(python: Path, model: Path, backend: str, device: str, texts: Sequence[st
 def _running(
     python: Path, model: Path, backend: str, device: str
 ) -> Generator[tuple[subprocess.Popen[bytes], str, Path]]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = ports.free()
     settings = {
         "BACKEND": backend,
         "DEVICE": device,

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
+from local import ports
 from local.addresses import REGION
 from local.processes import start_time
 
@@ -26,7 +26,7 @@ class Cloud:
         self.folder = folder
         self.state = folder / "state"
         self.state.mkdir(parents=True, exist_ok=True)
-        (self.state / "ports.json").write_text(json.dumps({name: free_port() for name in SERVICES}))
+        (self.state / "ports.json").write_text(json.dumps({name: ports.free() for name in SERVICES}))
         self.environment = {
             **os.environ,
             "LLM_SERVING_STATE": str(self.state),
@@ -94,13 +94,6 @@ class Cloud:
             aws_session_token=token or None,
             config=Config(retries={"total_max_attempts": tries}, proxies={}),
         )
-
-
-def free_port() -> int:
-    """A TCP port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def network(cloud: Cloud) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from tests.cloud_harness import free_port
+from local import ports
 
 REGION = "us-east-1"
 
@@ -22,11 +22,11 @@ class Server:
     """The local cloud's emulator as a process, with no state but its own."""
 
     def __init__(self, folder: Path) -> None:
-        self.port = free_port()
+        self.port = ports.free()
         self._process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "local.cloud.server", "--port", str(self.port), "--address", "127.0.0.1"),
-                *("--state", str(folder), "--cache", f"127.0.0.1:{free_port()}"),
+                *("--state", str(folder), "--cache", f"127.0.0.1:{ports.free()}"),
             ],
             env={**os.environ, "XDG_CACHE_HOME": str(folder)},
         )

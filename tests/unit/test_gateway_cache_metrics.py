@@ -1,12 +1,11 @@
 """What the gateway measures of its cache beside hits: the tokens that it saves, and when its certificate ends."""
 
-import socket
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 
-from local import certificates
+from local import certificates, ports
 from local.certificates import Pair
 from tests.gateway_harness import (
     CHAT,
@@ -51,9 +50,7 @@ async def test_the_end_of_the_certificate_that_the_cache_shows(tmp_path: Path, m
     certificates.create_authority(authority, "test")
     certificates.ensure_leaf(leaf, authority, "localhost", sans=["localhost"], usages=[certificates.SERVER])
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.certificate))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
+    port = ports.free()
     redis = RedisServer(tmp_path)
     files = {"cert": leaf.certificate, "key": leaf.key, "ca-cert": authority.certificate}
     named = [part for name, path in files.items() for part in (f"--tls-{name}-file", str(path))]

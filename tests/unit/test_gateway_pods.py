@@ -17,6 +17,7 @@ from llm_gateway.config import ConfigError, GatewayConfig, load
 from llm_gateway.inference import Endpoint, Inference
 from llm_gateway.retry_budget import RetryBudget
 
+from local import ports
 from tests.gateway_harness import CHAT, FakeModel, chat_answer, eventually, gateway_for
 
 HOST = "m-pods.test"
@@ -346,9 +347,7 @@ async def test_a_pod_that_is_a_bad_gateway_is_left_out(monkeypatch: pytest.Monke
 
 
 async def test_waiting_for_a_first_pod_spends_no_retries() -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = ports.free()
     route = {"url": f"http://127.0.0.1:{port}", "hold": True}
     upstream = {"backoff_seconds": 0.001, "retry_percent": 0, "retries_per_second": 0}
     async with gateway_for({"models": {"m": route}, "upstream": upstream}) as client:
@@ -366,9 +365,7 @@ async def test_waiting_for_a_first_pod_spends_no_retries() -> None:
 
 
 async def test_a_service_that_answers_nobody_is_asked_once_in_a_while() -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = ports.free()
     config = {"models": {"m": {"url": f"http://127.0.0.1:{port}"}}, "upstream": {"backoff_seconds": 0.001}}
     async with gateway_for(config) as client:
         for _ in range(5):

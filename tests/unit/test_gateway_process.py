@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -14,6 +13,7 @@ import orjson
 import yaml
 from aiohttp import ClientConnectorError, ClientSession, web
 
+from local import ports
 from tests.gateway_harness import (
     CHAT,
     DONE,
@@ -59,9 +59,7 @@ class Process:
 async def started(folder: Path, config: dict[str, Any]) -> AsyncGenerator[Process]:
     path = folder / "gateway.yaml"
     path.write_text(yaml.safe_dump(config))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = ports.free()
     arguments = ["-m", "llm_gateway", "--config", str(path), "--host", "127.0.0.1", "--port", str(port)]
     process = await asyncio.create_subprocess_exec(
         sys.executable,

@@ -11,6 +11,7 @@ import orjson
 import pytest
 from aiohttp import web
 
+from local import ports
 from tests.gateway_harness import (
     CHAT,
     DONE,
@@ -59,12 +60,6 @@ def http(body: bytes) -> bytes:
     """A raw answer that closes its connection."""
     head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\nConnection: close"
     return head.encode() + b"\r\n\r\n" + body
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 async def test_a_reset_before_any_answer_is_tried_again_on_another_connection() -> None:
@@ -118,7 +113,7 @@ async def test_a_stream_of_which_nothing_ever_comes_is_503() -> None:
 
 
 async def test_a_refused_connection_is_tried_again_until_the_service_is_there() -> None:
-    port = free_port()
+    port = ports.free()
     config = {"models": {"m": {"url": f"http://127.0.0.1:{port}"}}, "upstream": {"backoff_seconds": 0.1}}
     model = FakeModel()
     async with gateway_for(config) as client:
@@ -134,7 +129,7 @@ async def test_a_refused_connection_is_tried_again_until_the_service_is_there() 
 
 
 async def test_after_the_last_try_the_answer_is_503() -> None:
-    config = {"models": {"m": {"url": f"http://127.0.0.1:{free_port()}"}}, "upstream": FAST}
+    config = {"models": {"m": {"url": f"http://127.0.0.1:{ports.free()}"}}, "upstream": FAST}
     async with gateway_for(config) as client:
         status, headers, body = await client.post(CHAT, QUESTION)
         errors = client.metric("llm_gateway_upstream_errors_total", model="m", kind="connect")
@@ -152,7 +147,7 @@ def held_config(port: int, timeout_seconds: float) -> dict[str, Any]:
 
 
 async def test_a_request_is_held_for_the_first_pod_of_a_model_that_has_none() -> None:
-    port, model = free_port(), FakeModel()
+    port, model = ports.free(), FakeModel()
     async with gateway_for(held_config(port, 30)) as client:
         assert client.metric("llm_gateway_model_requests_in_flight", model="m") == 0
         # One of an adapter waits for the same pod, and is counted with the others.
@@ -173,7 +168,7 @@ async def test_a_request_is_held_for_the_first_pod_of_a_model_that_has_none() ->
 
 
 async def test_a_request_is_not_held_for_longer_than_it_may_take() -> None:
-    async with gateway_for(held_config(free_port(), 0.7)) as client:
+    async with gateway_for(held_config(ports.free(), 0.7)) as client:
         status, headers, body = await client.post(CHAT, QUESTION)
         assert client.metric("llm_gateway_upstream_errors_total", model="m", kind="no_pod") == 1
         assert client.metric("llm_gateway_model_requests_in_flight", model="m") == 0

@@ -11,8 +11,7 @@ import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from local import weights
-from tests.cloud_harness import free_port
+from local import ports, weights
 from tests.model_files import write_random_adapter
 from tests.unit.local_runtime_harness import launch, serving
 
@@ -23,7 +22,7 @@ PROMPT = "One two three four five six seven eight nine ten. One two three four"
 
 @asynccontextmanager
 async def opened(module: str, ready: bytes, *arguments: str) -> AsyncGenerator[aiohttp.ClientSession]:
-    port = free_port()
+    port = ports.free()
     server = (*arguments, "--host", "127.0.0.1", "--port", str(port))
     async with (
         serving(module, *server, ready=ready, engine="llama.cpp"),
@@ -100,7 +99,7 @@ async def test_vllm_answers_with_an_adapter_and_without_it(adapter: Path) -> Non
 
 
 async def test_tgi_answers_with_an_adapter_and_without_it(adapter: Path) -> None:
-    port = free_port()
+    port = ports.free()
     limits = ("--max-input-tokens", "256", "--max-total-tokens", "512", "--max-batch-size", "2")
     server = ("--model-id", str(CACHED), *limits, "--hostname", "127.0.0.1", "--port", str(port))
     async with (

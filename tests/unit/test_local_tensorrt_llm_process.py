@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 from local_runtime.tensorrt_llm.__main__ import main
 
-from tests.cloud_harness import free_port
+from local import ports
 from tests.unit.local_runtime_harness import launch, serving, written
 
 MODULE = "local_runtime.tensorrt_llm"
@@ -43,7 +43,7 @@ def test_what_stops_it_before_it_serves(
 
 
 async def test_where_it_listens_and_what_sigterm_does() -> None:
-    port = free_port()
+    port = ports.free()
     url = f"http://127.0.0.1:{port}"
     body: dict[str, Any] = {"model": "m", "prompt": "a", "stream": True}
     pace = {"LOCAL_ECHO_TOKENS": "40", "LOCAL_ECHO_SECONDS_PER_TOKEN": "0.05"}

@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 from local_runtime.llama import NoModelError, find_model
 
-from tests.cloud_harness import free_port
+from local import ports
 
 ROOT = Path(__file__).resolve().parents[2] / "local" / "images" / "runtime"
 
@@ -34,7 +34,7 @@ async def launch(*arguments: str, **environment: str) -> Process:
 @asynccontextmanager
 async def serving(*arguments: str, **environment: str) -> AsyncGenerator[tuple[Process, str]]:
     """A launcher with the echo engine, and its address."""
-    port = free_port()
+    port = ports.free()
     server = ("--hostname", "127.0.0.1", "--port", str(port), *arguments)
     process = await launch(*server, LOCAL_ENGINE="echo", **environment)
     try:

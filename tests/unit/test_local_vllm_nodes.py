@@ -14,7 +14,7 @@ from local_runtime.vllm.nodes import Leader, Nodes, NodesError, follow
 
 from llm_serving.runtimes import vllm
 from llm_serving.runtimes.launch import ServiceSpec
-from tests.cloud_harness import free_port
+from local import ports
 from tests.unit.local_runtime_harness import launch, serving, written
 
 MODULE = "local_runtime.vllm"
@@ -72,7 +72,7 @@ def nodes(port: int, rank: int = 0, *, count: int = 3, seconds: float = 5) -> No
 
 
 async def test_the_leader_goes_on_once_all_have_joined_and_then_loaded() -> None:
-    port = free_port()
+    port = ports.free()
     loading = {rank: asyncio.Event() for rank in (1, 2)}
     begun: list[int] = []
 
@@ -113,7 +113,7 @@ async def test_alone_there_is_nobody_to_wait_for() -> None:
 
 
 async def test_a_node_that_goes_while_others_are_awaited() -> None:
-    port = free_port()
+    port = ports.free()
     async with Leader(nodes(port)) as leader:
         joining = asyncio.create_task(leader.all_joined())
         _, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -125,7 +125,7 @@ async def test_a_node_that_goes_while_others_are_awaited() -> None:
 
 @pytest.mark.parametrize("said", [b"0\n", b"3\n", b"GET / HTTP/1.1\n"])
 async def test_what_is_no_node_is_refused(said: bytes) -> None:
-    port = free_port()
+    port = ports.free()
     async with Leader(nodes(port)) as leader:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(said)
@@ -135,7 +135,7 @@ async def test_what_is_no_node_is_refused(said: bytes) -> None:
 
 
 async def test_nodes_wait_for_so_long() -> None:
-    port = free_port()
+    port = ports.free()
     with pytest.raises(NodesError, match=rf"the first node can't be reached at 127.0.0.1:{port}: "):
         await follow(nodes(port, 1, seconds=0.1), lambda: asyncio.sleep(0))
     async with Leader(nodes(port, seconds=0.1)) as leader:
@@ -152,7 +152,7 @@ def arguments(http: int, master: int, rank: int) -> tuple[str, ...]:
 @asynccontextmanager
 async def replica() -> AsyncGenerator[tuple[Process, Process, str]]:
     """The two processes of a replica that serves, and its address."""
-    http, master = free_port(), free_port()
+    http, master = ports.free(), ports.free()
     worker = await launch(MODULE, *arguments(http, master, 1), LOCAL_ENGINE="echo")
     try:
         async with serving(MODULE, *arguments(http, master, 0), ready=READY, **PACE) as leader:
@@ -187,7 +187,7 @@ async def test_a_leader_ends_with_its_worker_and_aborts_what_runs() -> None:
 
 
 async def test_a_leader_that_waits_for_nodes_stops_when_it_is_told() -> None:
-    leader = await launch(MODULE, *arguments(free_port(), free_port(), 0), LOCAL_ENGINE="echo")
+    leader = await launch(MODULE, *arguments(ports.free(), ports.free(), 0), LOCAL_ENGINE="echo")
     await written(leader, b"vLLM API server version")
     leader.send_signal(signal.SIGTERM)
     output, _ = await asyncio.wait_for(leader.communicate(), 10)

@@ -13,7 +13,7 @@ from local_runtime.vllm.__main__ import main
 from local_runtime.vllm.storage import StorageError, download
 from moto import mock_aws
 
-from tests.cloud_harness import free_port
+from local import ports
 from tests.unit.local_runtime_harness import launch, serving, written
 
 MODULE = "local_runtime.vllm"
@@ -64,7 +64,7 @@ async def events(answer: aiohttp.ClientResponse) -> list[Any]:
 
 @pytest.mark.parametrize(("seconds", "reason"), [("0", "abort"), ("30", "length")])
 async def test_sigterm_aborts_or_finishes_what_runs_as_it_is_told(seconds: str, reason: str) -> None:
-    port = free_port()
+    port = ports.free()
     url = f"http://127.0.0.1:{port}"
     arguments = ("serve", "m", "--host", "127.0.0.1", "--port", str(port), "--shutdown-timeout", seconds)
     async with serving(MODULE, *arguments, ready=READY, **PACE) as process, aiohttp.ClientSession() as http:

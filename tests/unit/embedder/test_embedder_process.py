@@ -4,7 +4,6 @@ import asyncio
 import importlib.util
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 from aiohttp import ClientSession
 from embedder import onnx_model
 
+from local import ports
 from local.paths import image_sources
 from tests.embedder_harness import CAT, CLS, HIDDEN, SEP, write_model
 
@@ -31,9 +31,7 @@ async def test_it_serves_and_ends_when_it_is_told(tmp_path: Path) -> None:
     onnx_model.write(tmp_path / "model", tmp_path / "graph")
     home = tmp_path / "home"
     home.mkdir()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = ports.free()
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "embedder", "--host", "127.0.0.1", "--port", str(port)),
         env={
