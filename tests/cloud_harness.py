@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from botocore.config import Config
 
 from local import ports
 from local.addresses import REGION
+from local.cloud import stores
 from local.processes import start_time
 
 SERVICES = ("cloud", "cache")
@@ -64,6 +66,21 @@ class Cloud:
             os.kill(pid, signal.SIGKILL)
             while start_time(pid) is not None:
                 time.sleep(0.01)
+
+    def saved(self) -> None:
+        """Waits until every change made so far is on disk, where a kill leaves it."""
+        logs, mark = self.client("logs"), uuid.uuid4().hex
+        identifier = logs.put_query_definition(name=mark, queryString="fields @timestamp")["queryDefinitionId"]
+        self._wait_for_mark(mark, there=True)
+        logs.delete_query_definition(queryDefinitionId=identifier)
+        self._wait_for_mark(mark, there=False)
+
+    def _wait_for_mark(self, mark: str, *, there: bool) -> None:
+        last = self.state / "cloud" / "services" / f"{stores.KEY}.json"  # of the files of one save
+        deadline = time.monotonic() + 30
+        while (last.exists() and mark in last.read_text()) is not there:
+            assert time.monotonic() < deadline, "the emulator's state isn't saved"
+            time.sleep(0.05)
 
     def listening(self, daemon: str) -> list[str]:
         """The lines of /proc/net/tcp for the ports on which a daemon listens."""

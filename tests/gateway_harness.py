@@ -191,13 +191,20 @@ async def eventually(condition: Callable[[], bool], seconds: float = 5) -> None:
             await asyncio.sleep(0.005)
 
 
+async def stored(client: Client) -> None:
+    """Waits until the answers that were given are in the cache."""
+    await eventually(lambda: client.gateway.in_flight == 0)
+    cache = client.gateway.backend.cache
+    assert cache is not None
+    await cache.settle()
+
+
 async def settled(client: Client) -> Any:
     """Waits until all that the gateway has stored is in Redis; returns its connection to that."""
-    await eventually(lambda: client.gateway.in_flight == 0)
+    await stored(client)
     backend = client.gateway.backend
     assert backend.cache is not None
     assert backend.semantic is not None
-    await backend.cache.settle()
     await backend.semantic.settle()
     assert backend.cache.client is not None
     return backend.cache.client

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from aiohttp.test_utils import TestClient
 from prometheus_client.parser import text_string_to_metric_families
@@ -45,6 +46,19 @@ async def until(client: Client, path: str, name: str, wanted: float) -> None:
     """Waits until a sample has a value."""
     async with asyncio.timeout(5):
         while (await samples(client, path)).get(name) != wanted:  # noqa: ASYNC110  what is waited for is behind HTTP
+            await asyncio.sleep(0.01)
+
+
+async def refused(url: str) -> None:
+    """Waits until nothing listens at an address."""
+    where = urlsplit(url)
+    async with asyncio.timeout(5):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection(where.hostname, where.port)
+            except ConnectionRefusedError:
+                return
+            writer.close()
             await asyncio.sleep(0.01)
 
 

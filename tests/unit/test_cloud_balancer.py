@@ -148,7 +148,10 @@ async def test_a_target_that_leaves_keeps_its_connections_unless_told_to_cut_the
     listener, group = await open_listener(port)
     reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
     writer.write(b"one ")
-    await asyncio.sleep(0.1)
+    (target,) = group.candidates()
+    async with asyncio.timeout(5):
+        while not target.connections:  # noqa: ASYNC110 - the proxy tells of it nowhere else
+            await asyncio.sleep(0.01)
     group.follow(wanted(cut_after_drain=cut))
     assert list(group.candidates()) == []
     await asyncio.sleep(0.3)

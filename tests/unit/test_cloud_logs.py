@@ -83,7 +83,7 @@ def test_a_wrong_page_is_refused(logs: Any) -> None:
 
 def test_queries_outlive_a_kill(cloud: Cloud, logs: Any) -> None:
     identifier = put(logs, "c/kept")
-    cloud.call("__import__('time').sleep(1)")  # the save comes half a second after the change
+    cloud.saved()
     cloud.kill("cloud")
     cloud.start()
     (kept,) = logs.describe_query_definitions()["queryDefinitions"]

@@ -79,7 +79,7 @@ def test_state_survives_a_kill_and_a_half_written_file(cloud: Cloud) -> None:
     cloud.client("secretsmanager").create_secret(Name="late", SecretString="too")
     arn = role(cloud, "pod", "pods.eks.amazonaws.com")
     session = cloud.client("sts").assume_role(RoleArn=arn, RoleSessionName="pod")["Credentials"]
-    time.sleep(1.5)  # the state is saved within a second
+    cloud.saved()
     cloud.kill("cloud", "balancer", "cache")
     services = cloud.state / "cloud" / "services"
     (services / "secretsmanager.json.new").write_text('{"half')  # what a kill in the middle of a save leaves
@@ -214,7 +214,7 @@ def test_redis_keeps_token_and_data_through_a_kill(cloud: Cloud) -> None:
     eventually(cloud, TOKEN, expected=True)
     with connect(cloud, TOKEN) as client:
         client.set("answer", "42")
-    time.sleep(1.5)
+    cloud.saved()
     cloud.kill("cloud", "cache")
     cloud.start()
     assert allowed(cloud, TOKEN)

@@ -23,6 +23,7 @@ from tests.gateway_harness import (
     gateway_for,
     have_redis,
     serving,
+    stored,
     stream_of,
 )
 
@@ -39,14 +40,6 @@ def cached(model: FakeModel, redis: RedisServer, **options: Any) -> dict[str, An
 async def ready(client: Client) -> None:
     """Waits until the cache is in use."""
     await eventually(lambda: client.metric("llm_gateway_cache_available") == 1)
-
-
-async def stored(client: Client) -> None:
-    """Waits for the writes that the last answers caused."""
-    await eventually(lambda: client.gateway.in_flight == 0)
-    cache = client.gateway.backend.cache
-    assert cache is not None
-    await cache.settle()
 
 
 async def ask(client: Client, body: Any, **headers: str) -> tuple[str, bytes]:

@@ -17,6 +17,7 @@ from tests.gateway_harness import (
     gateway_for,
     have_redis,
     serving,
+    stored,
 )
 
 pytestmark = pytest.mark.skipif(not have_redis(), reason="no redis-server on PATH")
@@ -31,9 +32,7 @@ async def test_a_hit_counts_as_tokens_saved_and_not_as_tokens_generated(tmp_path
             await eventually(lambda: client.metric("llm_gateway_cache_available") == 1)
             for _ in range(3):
                 await client.post(CHAT, QUESTION)
-                await eventually(lambda: client.gateway.in_flight == 0)
-                assert client.gateway.backend.cache is not None
-                await client.gateway.backend.cache.settle()
+                await stored(client)
             saved = [
                 client.metric("llm_gateway_cache_tokens_saved_total", model="m", kind=kind)
                 for kind in ("prompt", "completion")

@@ -29,6 +29,7 @@ from tests.gateway_harness import (
     gateway_for,
     have_redis,
     serving,
+    stored,
 )
 
 AUDIENCE = "llm"
@@ -339,7 +340,7 @@ async def test_a_token_is_checked_once_and_not_after_its_end(monkeypatch: pytest
 async def test_tenants_share_no_answer_and_no_limit(redis: RedisServer, tmp_path: Path) -> None:
     async with issuing() as issuer, serving(FakeModel()) as model:
         config = config_of(model, issuer, tenant_claim="org") | {
-            "cache": {"enabled": True, "url_file": str(redis.url_file)},
+            "cache": {"enabled": True, "url_file": str(redis.url_file), "timeout_seconds": 1},
             "limits": {"requests_per_minute": 3},
         }
         async with gateway_for(config) as client:
@@ -350,13 +351,13 @@ async def test_tenants_share_no_answer_and_no_limit(redis: RedisServer, tmp_path
             for token in (ann, bob, other, ann, bob, other):
                 status, headers, _ = await client.post(CHAT, QUESTION, {**MARK, "authorization": f"Bearer {token}"})
                 found.append((status, headers.get("x-cache", "")))
-                await asyncio.sleep(0.05)  # what is stored is stored beside the requests
+                await stored(client)
         # The third of tenant a is its last one in the minute.
         assert found == [(200, "miss"), (200, "hit"), (200, "miss"), (200, "hit"), (429, ""), (200, "hit")]
-        stored = b" ".join(redis.dump())
+        kept = b" ".join(redis.dump())
     assert model.calls == 2
-    assert b"ann" not in stored
-    assert ann.encode() not in stored
+    assert b"ann" not in kept
+    assert ann.encode() not in kept
 
 
 @pytest.mark.parametrize(

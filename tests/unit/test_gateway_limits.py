@@ -24,6 +24,7 @@ from tests.gateway_harness import (
     gateway_for,
     have_redis,
     serving,
+    stored,
     stream_of,
 )
 
@@ -43,10 +44,7 @@ async def ready(client: Client) -> None:
 
 async def ask(client: Client, key: str, body: dict[str, Any] = QUESTION) -> tuple[int, dict[str, str], bytes]:
     answer = await client.post(CHAT, body, {"x-api-key": key, **FRESH})
-    await eventually(lambda: client.gateway.in_flight == 0)
-    store = client.gateway.backend.cache
-    assert store is not None
-    await store.settle()
+    await stored(client)
     return answer
 
 

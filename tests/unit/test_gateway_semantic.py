@@ -258,27 +258,27 @@ async def test_an_entry_without_its_answer_is_a_miss(redis: RedisServer) -> None
 
 
 async def test_a_slow_embedder_costs_the_deadline_three_times(redis: RedisServer) -> None:
-    async with running(redis, timeout_seconds=0.1, retry_seconds=30) as (client, model, embedder):
+    async with running(redis, timeout_seconds=0.3, retry_seconds=30) as (client, model, embedder):
         embedder.delay = 5
         for number in range(3):
             assert (await ask(client, asking(f"{WHY} {number}")))[0] == "miss"
         began = time.monotonic()
         for number in range(10):
             assert (await ask(client, asking(f"{AGAIN} {number}")))[0] == "miss"
-        assert time.monotonic() - began < 1  # less than ten deadlines
+        assert time.monotonic() - began < 3  # less than ten deadlines
         unavailable = client.metric(LOOKUPS, model="m", result="unavailable")
         errors = client.metric("llm_gateway_semantic_cache_errors_total", operation="embed", kind="TimeoutError")
     assert (unavailable, errors, embedder.calls, model.calls) == (13, 3, 3, 13)
 
 
 async def test_a_broken_embedder_is_tried_again(redis: RedisServer) -> None:
-    async with running(redis, retry_seconds=0.2) as (client, _, embedder):
+    async with running(redis, retry_seconds=0.5) as (client, _, embedder):
         embedder.status = 503
         for number in range(4):
             assert (await ask(client, asking(f"{WHY} {number}")))[0] == "miss"
         assert embedder.calls == 3
         embedder.status = 200
-        await asyncio.sleep(0.25)
+        await asyncio.sleep(0.55)
         await ask(client, asking(WHY))
         assert (await ask(client, asking(AGAIN)))[0] == "hit"
         errors = client.metric("llm_gateway_semantic_cache_errors_total", operation="embed", kind="status_503")

@@ -10,7 +10,7 @@ import pytest
 from local_runtime.tensorrt_llm.__main__ import main
 
 from local import ports
-from tests.unit.local_runtime_harness import launch, serving, written
+from tests.unit.local_runtime_harness import launch, refused, serving, written
 
 MODULE = "local_runtime.tensorrt_llm"
 READY = b"Uvicorn running"
@@ -58,8 +58,6 @@ async def test_where_it_listens_and_what_sigterm_does() -> None:
             await answer.content.readline()
             process.send_signal(signal.SIGTERM)
             await written(process, b"Shutting down")
-            await asyncio.sleep(0.2)
-            with pytest.raises(aiohttp.ClientConnectorError):
-                await http.get(f"{url}/health")
+            await refused(url)
             assert (await answer.text()).split("\n\n")[-2] == "data: [DONE]"
         assert await asyncio.wait_for(process.wait(), 10) == 0

@@ -16,6 +16,7 @@ import pytest
 from local_runtime.llama import NoModelError, find_model
 
 from local import ports
+from tests.unit.local_runtime_harness import refused, written
 
 ROOT = Path(__file__).resolve().parents[2] / "local" / "images" / "runtime"
 
@@ -38,9 +39,7 @@ async def serving(*arguments: str, **environment: str) -> AsyncGenerator[tuple[P
     server = ("--hostname", "127.0.0.1", "--port", str(port), *arguments)
     process = await launch(*server, LOCAL_ENGINE="echo", **environment)
     try:
-        assert process.stdout is not None
-        while b"Connected" not in await process.stdout.readline():
-            pass
+        await written(process, b"Connected")
         yield process, f"http://127.0.0.1:{port}"
     finally:
         if process.returncode is None:
@@ -97,9 +96,7 @@ async def test_sigterm_finishes_what_runs_and_takes_nothing_new() -> None:
         async with http.post(f"{url}/v1/chat/completions", json=body) as answer:
             await answer.content.readline()
             process.send_signal(signal.SIGTERM)
-            await asyncio.sleep(0.3)
-            with pytest.raises(aiohttp.ClientConnectorError):
-                await http.get(f"{url}/health")
+            await refused(url)
             assert (await chunks(answer))[-2] == "data: [DONE]"
         assert await process.wait() == 0
 
