@@ -3,18 +3,15 @@
 import asyncio
 import base64
 import logging
-import re
-import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import orjson
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
 from http_service.errors import ApiError
+from http_service.requests import no_such_route, read_body, request_id
 
 from embedder.access_log import Record
-from embedder.config import Settings
 from embedder.metrics import CONTENT_TYPE
 from embedder.model import Vectors
 from embedder.request import parse
@@ -24,7 +21,6 @@ _log = logging.getLogger("embedder")
 
 EMBEDDINGS_PATH = "/v1/embeddings"
 MODELS_PATH = "/v1/models"
-_REQUEST_ID = re.compile(r"[A-Za-z0-9_.=;:-]{1,128}")
 _CALLER_GONE = 499
 _UNKNOWN_ENDPOINT = "unknown"
 
@@ -61,7 +57,7 @@ def _framed(embedder: Embedder, endpoint: str, handler: Handler) -> Callable[[we
     """`handler` with what every request gets: an id, a count, a log line, errors in OpenAI's shape."""
 
     async def handle(request: web.Request) -> web.Response:
-        record = Record(_request_id(request), request.method, endpoint)
+        record = Record(request_id(request), request.method, endpoint)
         embedder.request_began()
         try:
             response = await _answer(embedder, request, record, handler)
@@ -94,7 +90,7 @@ async def _answer(embedder: Embedder, request: web.Request, record: Record, hand
 
 async def _embed(embedder: Embedder, request: web.Request, record: Record) -> web.Response:
     settings = embedder.settings
-    body = await _read_body(request, settings)
+    body = await read_body(request, max_bytes=settings.max_body_bytes, timeout_seconds=settings.body_timeout_seconds)
     parsed = parse(body, settings.model_name, embedder.dimensions, settings.max_inputs)
     record.inputs = len(parsed.inputs)
     vectors, record.tokens = await embedder.embed(parsed.inputs)
@@ -120,34 +116,8 @@ async def _models(embedder: Embedder, _: web.Request, record: Record) -> web.Res
 
 
 async def _no_such_route(_: Embedder, request: web.Request, __: Record) -> web.Response:
-    path = request.path
-    allowed = {MODELS_PATH: "GET", EMBEDDINGS_PATH: "POST"}.get(path)
-    if allowed:
-        message = f"{path} answers {allowed} requests only."
-        raise ApiError(405, message, code="method_not_allowed", headers={"Allow": allowed})
-    raise ApiError(404, f"There is no {request.method} {path[:128]} here.", code="not_found")
-
-
-async def _read_body(request: web.Request, settings: Settings) -> bytes:
-    """The request's body; raises ApiError where it is too long, too slow or broken."""
-    limit = settings.max_body_bytes
-    too_long = ApiError(413, f"The request body is longer than {limit} bytes.", code="body_too_large")
-    if (request.content_length or 0) > limit:
-        raise too_long
-    parts: list[bytes] = []
-    size = 0
-    try:
-        async with asyncio.timeout(settings.body_timeout_seconds):
-            async for part in request.content.iter_any():
-                size += len(part)
-                if size > limit:
-                    raise too_long
-                parts.append(part)
-    except TimeoutError:
-        raise ApiError(408, "The request body did not arrive in time.", code="body_timeout") from None
-    except (web.RequestPayloadError, HttpProcessingError):
-        raise ApiError(400, "The request body could not be read.", code="invalid_body") from None
-    return b"".join(parts)
+    allowed = {MODELS_PATH: "GET", EMBEDDINGS_PATH: "POST"}.get(request.path, "")
+    raise no_such_route(request, allowed)
 
 
 def _json(answer: dict[str, Any], record: Record) -> web.Response:
@@ -163,9 +133,3 @@ def _error_response(error: ApiError, record: Record) -> web.Response:
 
 def _headers(record: Record) -> dict[str, str]:
     return {"Server": "llm-embedder", "X-Request-Id": record.request_id}
-
-
-def _request_id(request: web.Request) -> str:
-    """The caller's request id if it is fit for headers and logs, a new one otherwise."""
-    given = request.headers.get("x-request-id", "")
-    return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)

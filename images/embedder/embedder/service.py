@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from http_service.drain import Drainable
 from http_service.errors import ApiError
 
 from embedder.backend import Backend
@@ -18,37 +19,25 @@ _TOKENIZER_THREADS = 2
 """One long request's texts must not keep a short one's from being read."""
 
 
-class Embedder:
+class Embedder(Drainable):
     """One embedder. It must be made and used inside a running event loop."""
 
     def __init__(self, settings: Settings, tokenizer: Tokenizer, backend: Backend) -> None:
         self.settings = settings
         self.dimensions = backend.dimensions
         self.metrics = Metrics()
+        super().__init__(self.metrics.in_flight, self.metrics.draining)
         self.metrics.info.labels(settings.model_name, backend.name, backend.device).set(1)
         self.loaded_at = int(time.time())
-        self.draining = False
         self._tokenizer = tokenizer
         self._reading = ThreadPoolExecutor(_TOKENIZER_THREADS, "tokenizer")
         self._batcher = Batcher(backend, self.metrics, settings.max_queued_tokens, settings.max_batch_tokens)
         self._running = asyncio.get_running_loop().create_task(self._batcher.run())
-        self._in_flight = 0
-        self._last_busy = time.monotonic()
 
     @property
     def healthy(self) -> bool:
         """Whether the process is worth keeping: its backend computes."""
         return self._batcher.healthy and not self._running.done()
-
-    @property
-    def in_flight(self) -> int:
-        """Requests that are being answered."""
-        return self._in_flight
-
-    @property
-    def quiet_seconds(self) -> float:
-        """How long there has been no request in flight."""
-        return 0.0 if self._in_flight else time.monotonic() - self._last_busy
 
     async def embed(self, inputs: Sequence[Input]) -> tuple[Vectors, int]:
         """The vectors of `inputs` and the tokens that they were computed from; raises ApiError."""
@@ -74,22 +63,6 @@ class Embedder:
         (short,) = self._tokenizer.encode(["warm"])
         self._batcher.warm_up([short])
         self._batcher.warm_up([self._tokenizer.cut([*short[:-1]] + [short[0]] * self._tokenizer.max_tokens)])
-
-    def request_began(self) -> None:
-        """Counts a request in."""
-        self._in_flight += 1
-        self.metrics.in_flight.set(self._in_flight)
-
-    def request_ended(self) -> None:
-        """Counts a request out."""
-        self._in_flight -= 1
-        self._last_busy = time.monotonic()
-        self.metrics.in_flight.set(self._in_flight)
-
-    def start_draining(self) -> None:
-        """From now on the embedder is not ready, and each answer asks its caller to use another connection."""
-        self.draining = True
-        self.metrics.draining.set(1)
 
     async def close(self) -> None:
         """Ends background work."""

@@ -1,1 +1,1 @@
-"""What the LLM gateway and the embedder have in common as services: their logs, their errors, and how they stop."""
+"""What the LLM gateway and the embedder have in common as services: requests, logs, errors, and how they stop."""

@@ -2,19 +2,17 @@
 
 import asyncio
 import logging
-import re
-import secrets
 from collections.abc import Awaitable, Callable
 
 import orjson
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
 from http_service.errors import ApiError
+from http_service.requests import no_such_route, read_body, request_id
 
 from llm_gateway import cache_policy, cors, inference
 from llm_gateway.access_log import Record
 from llm_gateway.cache import CacheUnavailableError
-from llm_gateway.config import LimitsConfig, ServerConfig
+from llm_gateway.config import LimitsConfig
 from llm_gateway.gateway import Gateway
 from llm_gateway.identity import asks_for_token, not_yet
 from llm_gateway.inference import Endpoint
@@ -24,7 +22,6 @@ from llm_gateway.proxy import Backend, CallerGoneError, Exchange
 _log = logging.getLogger("llm_gateway")
 
 _MODELS_PATH = "/v1/models"
-_REQUEST_ID = re.compile(r"[A-Za-z0-9_.=;:-]{1,128}")
 _CALLER_GONE = 499
 _UNKNOWN_ENDPOINT = "unknown"
 
@@ -83,7 +80,7 @@ def _framed(gateway: Gateway, endpoint: str, handler: Handler) -> _Handle:
     """`handler` with what every request gets: an id, a count, a log line, errors in OpenAI's shape."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        record = Record(_request_id(request), request.method, endpoint)
+        record = Record(request_id(request), request.method, endpoint)
         if gateway.tracer is not None:
             record.trace = gateway.tracer.begin(request.headers, record)
         gateway.request_began()
@@ -122,8 +119,9 @@ async def _answer(gateway: Gateway, request: web.Request, record: Record, handle
 async def _infer(gateway: Gateway, request: web.Request, record: Record) -> web.StreamResponse:
     backend = gateway.backend
     record.tenant = await _tenant(backend, request)
-    body = await _read_body(request, backend.config.server)
     config = backend.config
+    server = config.server
+    body = await read_body(request, max_bytes=server.max_body_bytes, timeout_seconds=server.body_timeout_seconds)
     parsed = inference.parse(
         Endpoint(record.endpoint), body, request.headers.get("x-model"), config.routes, config.adapters
     )
@@ -179,33 +177,7 @@ async def _options(gateway: Gateway, request: web.Request, record: Record) -> we
 async def _no_such_route(_: Gateway, request: web.Request, __: Record) -> web.StreamResponse:
     path = request.path
     allowed = "GET" if path == _MODELS_PATH else "POST" if path in set(Endpoint) else ""
-    if allowed:
-        message = f"{path} answers {allowed} requests only."
-        raise ApiError(405, message, code="method_not_allowed", headers={"Allow": allowed})
-    raise ApiError(404, f"There is no {request.method} {path[:128]} here.", code="not_found")
-
-
-async def _read_body(request: web.Request, limits: ServerConfig) -> bytes:
-    """The request's body; raises ApiError where it is too long, too slow or broken."""
-    limit = limits.max_body_bytes
-    too_long = ApiError(413, f"The request body is longer than {limit} bytes.", code="body_too_large")
-    if (request.content_length or 0) > limit:
-        raise too_long
-    parts: list[bytes] = []
-    size = 0
-    try:
-        # Nearly always it came with the headers: there is nothing to wait for.
-        async with asyncio.timeout(None if request.content.is_eof() else limits.body_timeout_seconds):
-            async for part in request.content.iter_any():
-                size += len(part)
-                if size > limit:
-                    raise too_long
-                parts.append(part)
-    except TimeoutError:
-        raise ApiError(408, "The request body did not arrive in time.", code="body_timeout") from None
-    except (web.RequestPayloadError, HttpProcessingError):
-        raise ApiError(400, "The request body could not be read.", code="invalid_body") from None
-    return b"".join(parts)
+    raise no_such_route(request, allowed)
 
 
 def _error_response(error: ApiError, record: Record) -> web.Response:
@@ -220,9 +192,3 @@ def _error_response(error: ApiError, record: Record) -> web.Response:
 
 def _headers(record: Record) -> dict[str, str]:
     return {"Server": "llm-gateway", "X-Request-Id": record.request_id}
-
-
-def _request_id(request: web.Request) -> str:
-    """The caller's request id if it is fit for headers and logs, a new one otherwise."""
-    given = request.headers.get("x-request-id", "")
-    return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)

@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from http_service.drain import Drainable
 from http_service.errors import ApiError
 
 from llm_gateway.cache import CacheStore
@@ -25,20 +26,18 @@ class _Closing(Protocol):
     async def close(self) -> None: ...
 
 
-class Gateway:
+class Gateway(Drainable):
     """One gateway. It must be made and used inside a running event loop."""
 
     def __init__(self, metrics: Metrics | None = None) -> None:
         self.metrics = metrics or Metrics()
-        self.draining = False
+        super().__init__(self.metrics.in_flight, self.metrics.draining)
         self.loaded_at = 0
         """When the configuration in force was put so, in seconds since the epoch."""
         self.tracer: Tracer | None = None
         """What traces requests; None where none is."""
         self._backend: Backend | None = None
         self._shadows = Shadows(self.metrics)
-        self._in_flight = 0
-        self._last_busy = time.monotonic()
         self._cache_tasks: list[asyncio.Task[None]] = []
         self._issuer_task: asyncio.Task[None] | None = None
         self._retired: set[asyncio.Task[None]] = set()
@@ -59,16 +58,6 @@ class Gateway:
     def limits(self) -> ServerConfig:
         """The limits in force."""
         return self._backend.config.server if self._backend else ServerConfig()
-
-    @property
-    def in_flight(self) -> int:
-        """Requests that are being answered."""
-        return self._in_flight
-
-    @property
-    def quiet_seconds(self) -> float:
-        """How long there has been no request in flight."""
-        return 0.0 if self._in_flight else time.monotonic() - self._last_busy
 
     def configure(self, config: GatewayConfig) -> None:
         """Puts `config` in force for the requests that come from now on; those in flight end as they began."""
@@ -98,22 +87,6 @@ class Gateway:
                 None if keep_tracer else tracer,
             ]
             self._retire(closing, longest)
-
-    def request_began(self) -> None:
-        """Counts a request in."""
-        self._in_flight += 1
-        self.metrics.in_flight.set(self._in_flight)
-
-    def request_ended(self) -> None:
-        """Counts a request out."""
-        self._in_flight -= 1
-        self._last_busy = time.monotonic()
-        self.metrics.in_flight.set(self._in_flight)
-
-    def start_draining(self) -> None:
-        """From now on the gateway is not ready, and each answer asks its caller to use another connection."""
-        self.draining = True
-        self.metrics.draining.set(1)
 
     async def close(self) -> None:
         """Ends background work and closes connections."""
