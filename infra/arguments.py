@@ -1,13 +1,16 @@
 """Arguments of the components, from the sections of a stack's settings. Pure."""
 
+import pulumi
+
 from infra.settings import Settings
-from infra.settings.cluster import GpuPoolSettings, SystemPoolSettings
+from infra.settings.cluster import AccessEntrySettings, GpuPoolSettings, SystemPoolSettings
 from infra.settings.embeddings import EmbeddingSettings
 from infra.settings.gateway import DomainSettings, FirewallSettings, TracesSettings, UsagePlanSettings
 from infra.settings.identity import JwtSettings
-from infra.settings.models import AdapterSettings, ModelSettings
+from infra.settings.models import AdapterSettings, ModelSettings, ScalingSettings
 from infra.settings.storage import SemanticTierSettings
 from llm_serving import (
+    AccessEntryArgs,
     AdapterArgs,
     DomainArgs,
     FirewallArgs,
@@ -16,6 +19,7 @@ from llm_serving import (
     ModelVersionArgs,
     MonitoredModelArgs,
     NodePoolArgs,
+    ScalingArgs,
     SemanticTierArgs,
     TracesArgs,
     UsagePlanArgs,
@@ -39,6 +43,24 @@ def node_pool(pool: SystemPoolSettings | GpuPoolSettings) -> NodePoolArgs:
     if pool.release_version:
         args["release_version"] = pool.release_version
     return args
+
+
+def access_entry(entry: AccessEntrySettings) -> AccessEntryArgs:
+    """Return the arguments of one way into the cluster."""
+    return {"principal_arn": entry.principal_arn, "policy": entry.policy, "namespaces": entry.namespaces}
+
+
+def scaling(settings: ScalingSettings, prometheus_url: pulumi.Input[str]) -> ScalingArgs:
+    """Return the arguments of a model's autoscaling, by the metrics of the Prometheus at `prometheus_url`."""
+    return {
+        "min_replicas": settings.min_replicas,
+        "max_replicas": settings.max_replicas,
+        "queue_target": settings.queue_target,
+        "kv_cache_target_percent": settings.kv_cache_target_percent,
+        "scale_up_stabilization_seconds": settings.scale_up_stabilization_seconds,
+        "scale_down_stabilization_seconds": settings.scale_down_stabilization_seconds,
+        "prometheus_url": prometheus_url,
+    }
 
 
 def adapter(adapter: AdapterSettings) -> AdapterArgs:

@@ -8,7 +8,6 @@ import pulumi_kubernetes as kubernetes
 from infra import arguments, providers
 from infra.images import Images
 from infra.settings import Settings
-from infra.settings.models import ScalingSettings
 from llm_serving import (
     ApiGateway,
     ApiGatewayArgs,
@@ -32,7 +31,6 @@ from llm_serving import (
     MonitoringArgs,
     Network,
     NodeAutoscaling,
-    ScalingArgs,
     SemanticCache,
     _node_groups,
     taints,
@@ -134,12 +132,7 @@ class Environment:
                 "service_cidr": cluster.service_cidr,
                 "public_access_cidrs": cluster.public_access_cidrs,
                 "access_entries": {
-                    name: {
-                        "principal_arn": entry.principal_arn,
-                        "policy": entry.policy,
-                        "namespaces": entry.namespaces,
-                    }
-                    for name, entry in cluster.access_entries.items()
+                    name: arguments.access_entry(entry) for name, entry in cluster.access_entries.items()
                 },
                 "addon_versions": cluster.addon_versions,
                 "log_retention_days": self._settings.log_retention_days,
@@ -208,7 +201,7 @@ class Environment:
         if model.adapters:
             args["adapters"] = {adapter: arguments.adapter(own) for adapter, own in model.adapters.items()}
         if model.autoscaling:
-            args["autoscaling"] = self._scaling(model.autoscaling)
+            args["autoscaling"] = arguments.scaling(model.autoscaling, self._monitoring.prometheus_url)
         else:
             args["replicas"] = model.replicas
         if model.weights is not None:
@@ -245,17 +238,6 @@ class Environment:
         if settings.pool is not None:
             args["pool"] = settings.pool
         EmbeddingService(name, args, self._in_cluster_options())
-
-    def _scaling(self, settings: ScalingSettings) -> ScalingArgs:
-        return {
-            "min_replicas": settings.min_replicas,
-            "max_replicas": settings.max_replicas,
-            "queue_target": settings.queue_target,
-            "kv_cache_target_percent": settings.kv_cache_target_percent,
-            "scale_up_stabilization_seconds": settings.scale_up_stabilization_seconds,
-            "scale_down_stabilization_seconds": settings.scale_down_stabilization_seconds,
-            "prometheus_url": self._monitoring.prometheus_url,
-        }
 
     def _create_monitoring(self) -> Monitoring:
         settings = self._settings.monitoring
