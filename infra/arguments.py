@@ -155,13 +155,16 @@ def watched_model(name: str, service: str, version: ModelSettings) -> MonitoredM
 
 def jwt(settings: JwtSettings) -> JwtArgs:
     """Return what the gateway is told of the issuer of tokens."""
-    return {
+    args: JwtArgs = {
         "issuer": settings.issuer,
         "audience": settings.audience,
         "tenant_claim": settings.tenant_claim,
         "required_scopes": settings.required_scopes,
         "required_inside": settings.required_inside,
     }
+    if settings.certificate_authority is not None:
+        args["certificate_authority"] = settings.certificate_authority
+    return args
 
 
 def usage_plan(plan: UsagePlanSettings) -> UsagePlanArgs:

@@ -37,3 +37,13 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Cloud]":
     running.start()
     yield running
     running.stop()
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The certificate of an authority, in PEM."""
+    from local import certificates  # noqa: PLC0415
+
+    made = certificates.Pair.named(tmp_path_factory.mktemp("authority"), "authority")
+    certificates.create_authority(made, "test")
+    return made.certificate.read_text()

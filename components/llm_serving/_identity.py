@@ -1,6 +1,7 @@
 """Whose tokens count, where callers show tokens. Pure, no Pulumi import: settings are checked with it too."""
 
 import re
+import ssl
 from collections.abc import Sequence
 from typing import Any, NotRequired, TypedDict
 from urllib.parse import urlsplit
@@ -8,6 +9,8 @@ from urllib.parse import urlsplit
 _ISSUER = re.compile(
     r"https://[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?(/[\w.~!$&'()*+,;=:@%/-]*)?", re.ASCII
 )
+_CERTIFICATES = re.compile(r"(\s*-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----)+\s*", re.ASCII)
+_NEAREST_CERTIFICATE = "nearest valid value: each from -----BEGIN CERTIFICATE----- to -----END CERTIFICATE-----"
 
 
 class JwtArgs(TypedDict):
@@ -23,6 +26,8 @@ class JwtArgs(TypedDict):
     """Scopes that a token must have, all of them. Default: none."""
     required_inside: NotRequired[bool]
     """Whether callers that reach the gateway around the API need a token, too. Default: false."""
+    certificate_authority: NotRequired[str]
+    """Certificates in PEM of the authorities that the issuer's own comes from. Default: the public ones."""
 
 
 def check_issuer(field: str, issuer: str) -> None:
@@ -37,6 +42,26 @@ def check_issuer(field: str, issuer: str) -> None:
     )
 
 
+def check_certificate_authority(field: str, text: str) -> None:
+    """Check that a text is certificates of authorities in PEM, and nothing else; raises ValueError otherwise.
+
+    The text is never repeated: what was pasted may have a key in it.
+    """
+    if not _CERTIFICATES.fullmatch(text):
+        raise ValueError(f"{field}: is not certificates in PEM alone; {_NEAREST_CERTIFICATE}")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        context.load_verify_locations(cadata=text)
+    except ssl.SSLError:
+        raise ValueError(f"{field}: has a certificate that can't be read; {_NEAREST_CERTIFICATE}") from None
+    stored = context.cert_store_stats()
+    if stored["x509_ca"] < stored["x509"]:
+        raise ValueError(
+            f"{field}: has a certificate that is no authority's;"
+            " nearest valid value: that of the authority which has signed it"
+        )
+
+
 def _is_issuer(issuer: str) -> bool:
     return _ISSUER.fullmatch(issuer) is not None and int(urlsplit(issuer).netloc.partition(":")[2] or 443) < 65_536
 
@@ -48,10 +73,14 @@ def values(given: JwtArgs | None) -> dict[str, Any]:
     check_issuer("jwt.issuer", given["issuer"])
     if not given["audience"]:
         raise ValueError("jwt.audience: is empty, so no token would count; nearest valid value: one client's id")
+    authority = given.get("certificate_authority")
+    if authority is not None:
+        check_certificate_authority("jwt.certificate_authority", authority)
     return {
         "issuer": given["issuer"],
         "audience": list(given["audience"]),
         "tenant_claim": given.get("tenant_claim", "sub"),
         "required_scopes": list(given.get("required_scopes", ())),
         **({"required_inside": True} if given.get("required_inside") else {}),
+        **({"certificate_authority": authority} if authority is not None else {}),
     }

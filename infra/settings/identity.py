@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from infra.section import Section, problem_of
-from llm_serving._identity import check_issuer
+from llm_serving._identity import check_certificate_authority, check_issuer
 
 
 class JwtSettings(Section):
@@ -23,6 +23,11 @@ class JwtSettings(Section):
     required_inside: bool = False
     """Whether callers inside the cluster and the VPC, who reach the gateway around the API, need a token, too."""
 
+    certificate_authority: str | None = None
+    """Certificates in PEM of the authorities that the issuer's own is from. Default: the public authorities."""
+
     def problems(self) -> Iterator[str]:
-        """Check the issuer's address."""
+        """Check the issuer's address and its authority."""
         yield from problem_of(check_issuer, "issuer", self.issuer)
+        if self.certificate_authority is not None:
+            yield from problem_of(check_certificate_authority, "certificateAuthority", self.certificate_authority)

@@ -181,9 +181,9 @@ def test_a_gateway_that_embeds_itself_may_connect_to_no_embedder(tmp_path: Path)
     assert egress(made) == egress(without)
 
 
-def test_whose_tokens_count_is_what_the_gateway_takes(tmp_path: Path) -> None:
+def test_whose_tokens_count_is_what_the_gateway_takes(tmp_path: Path, authority: str) -> None:
     given: dict[str, Any] = {"issuer": "https://login.example/pool", "audience": ["llm"], "required_scopes": ["chat"]}
-    given["required_inside"] = True
+    given |= {"required_inside": True, "certificate_authority": authority}
     made = render(tmp_path, CHART, CHART, values(jwt=given))
     config = GatewayConfig.model_validate(yaml.safe_load(made["ConfigMap"]["data"]["gateway.yaml"]))
     assert config.jwt == JwtConfig.model_validate(given)

@@ -124,12 +124,14 @@ def test_pods_are_told_apart_where_requests_that_begin_alike_are_kept_together()
     assert values["models"]["big"]["versions"][0]["pods_url"] == "http://big-pods:8080"
 
 
-def test_whose_tokens_count() -> None:
+def test_whose_tokens_count(authority: str) -> None:
     given = {"issuer": "https://login.example", "audience": ["llm"]}
     values = gateway(jwt=given).one(CHART, "g").inputs["values"]
     assert values["jwt"] == {**given, "tenant_claim": "sub", "required_scopes": []}
     inside = gateway(jwt={**given, "required_inside": True}).one(CHART, "g").inputs["values"]
     assert inside["jwt"] == {**values["jwt"], "required_inside": True}
+    own = gateway(jwt={**given, "certificate_authority": authority}).one(CHART, "g").inputs["values"]
+    assert own["jwt"] == {**values["jwt"], "certificate_authority": authority}
     assert "jwt" not in gateway().one(CHART, "g").inputs["values"]
 
 
@@ -316,6 +318,13 @@ UNCERTIFIED = "and the pods behind it are asked by their addresses, for which th
         (
             {"jwt": {"issuer": "https://login.example", "audience": []}},
             "jwt.audience: is empty, so no token would count; nearest valid value: one client's id",
+        ),
+        (
+            {"jwt": {"issuer": "https://login.example", "audience": ["llm"], "certificate_authority": "MIIB"}},
+            (
+                "jwt.certificate_authority: is not certificates in PEM alone; nearest valid value: each from"
+                " -----BEGIN CERTIFICATE----- to -----END CERTIFICATE-----"
+            ),
         ),
         ({"models": {"tiny": {}}}, "models.tiny: set exactly one of url and versions"),
         (

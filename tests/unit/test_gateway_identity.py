@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import ssl
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -19,6 +20,8 @@ from llm_gateway import identity, issuer_keys
 from llm_gateway.config import GatewayConfig
 from llm_gateway.issuer_keys import usable
 
+from local import certificates
+from local.certificates import Pair
 from tests.gateway_harness import (
     CHAT,
     QUESTION,
@@ -79,15 +82,17 @@ class Issuer:
 
 
 @asynccontextmanager
-async def issuing() -> AsyncGenerator[Issuer]:
+async def issuing(tls: ssl.SSLContext | None = None) -> AsyncGenerator[Issuer]:
+    """An issuer on this machine; with `tls`, at the name that its certificate is for."""
     issuer = Issuer()
     app = web.Application()
     app.router.add_get("/.well-known/openid-configuration", issuer.discovery)
     app.router.add_get("/keys", issuer.key_set)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    issuer.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
+    address = "http://127.0.0.1" if tls is None else "https://localhost"
+    issuer.url = f"{address}:{runner.addresses[0][1]}"
     try:
         yield issuer
     finally:
@@ -270,6 +275,20 @@ async def test_unknown_keys_do_not_have_the_issuer_asked_each_time() -> None:
         for number in range(20):
             assert await ask(client, issuer.token(OTHER, f"other-{number}")) == (401, "invalid_token")
     assert issuer.reads == 1
+
+
+async def test_an_issuer_with_an_authority_of_its_own_is_trusted_where_that_is_named(tmp_path: Path) -> None:
+    authority, leaf = Pair.named(tmp_path, "authority"), Pair.named(tmp_path, "issuer")
+    certificates.create_authority(authority, "test")
+    certificates.ensure_leaf(leaf, authority, "localhost", sans=["localhost"], usages=[certificates.SERVER])
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(leaf.certificate, leaf.key)
+    named = {"certificate_authority": authority.certificate.read_text()}
+    async with issuing(tls) as issuer, serving(FakeModel()) as model:
+        async with gateway_for(config_of(model, issuer)) as client:
+            assert await ask(client, issuer.token()) == (503, "issuer_unknown")
+        async with gateway_for(config_of(model, issuer, **named)) as client:
+            assert await ask(client, issuer.token()) == (200, "")
 
 
 async def test_one_look_at_the_issuer_is_for_all_who_wait(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """What the gateway is told: its models, its cache, its limits. Read from one YAML or JSON file."""
 
+import ssl
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -230,6 +231,14 @@ def _private(value: str) -> str:
     return value
 
 
+def _certificates(value: str) -> str:
+    try:
+        ssl.create_default_context(cadata=value)
+    except (ssl.SSLError, ValueError):
+        raise ValueError("must be certificates in PEM") from None
+    return value
+
+
 class JwtConfig(_Section):
     """Whose tokens count, where API Gateway asks for tokens."""
 
@@ -243,6 +252,8 @@ class JwtConfig(_Section):
     """Scopes that a token must have, all of them."""
     required_inside: bool = False
     """Whether requests need a token that didn't come through API Gateway, and so have no mark, too."""
+    certificate_authority: Annotated[str, AfterValidator(_certificates)] | None = None
+    """Certificates in PEM of the authorities that the issuer's own comes from; where there are none, the system's."""
     leeway_seconds: float = Field(default=30, ge=0, le=300)
     """How far the issuer's clock may be from this one."""
 

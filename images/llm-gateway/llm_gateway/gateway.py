@@ -125,7 +125,7 @@ class Gateway(Drainable):
         self._stop_identity()
         if config is None:
             return None
-        keys = IssuerKeys(config.issuer)
+        keys = IssuerKeys(config.issuer, config.certificate_authority)
         self._issuer_task = asyncio.get_running_loop().create_task(keys.run())
         return Identity(config, keys)
 

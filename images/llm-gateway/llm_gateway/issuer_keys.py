@@ -6,12 +6,13 @@ long as the issuer can't be reached: a token says by itself when it ends.
 
 import asyncio
 import logging
+import ssl
 import time
 from collections.abc import Mapping
 from typing import Any, Self, cast
 
 import orjson
-from aiohttp import ClientError, ClientSession, ClientTimeout, DummyCookieJar
+from aiohttp import ClientError, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
 from jwt import PyJWK
 from jwt.exceptions import PyJWTError
 
@@ -36,16 +37,23 @@ class IssuerError(Exception):
 
 
 class IssuerKeys:
-    """The keys of one issuer. To be used inside a running event loop, with `run` as a task."""
+    """The keys of one issuer. To be used inside a running event loop, with `run` as a task.
 
-    def __init__(self, issuer: str) -> None:
+    `certificate_authority` has the certificates in PEM that its own must come from; without, the system's do.
+    """
+
+    def __init__(self, issuer: str, certificate_authority: str | None = None) -> None:
         self._issuer = issuer
         self._keys: dict[str, PyJWK] = {}
         self._wanted = asyncio.Event()
         self._read = asyncio.Event()
         self._read_at: float | None = None
+        trusted = True if certificate_authority is None else ssl.create_default_context(cadata=certificate_authority)
         self._session = ClientSession(
-            timeout=ClientTimeout(total=_TIMEOUT_SECONDS), cookie_jar=DummyCookieJar(), trust_env=False
+            connector=TCPConnector(ssl=trusted),
+            timeout=ClientTimeout(total=_TIMEOUT_SECONDS),
+            cookie_jar=DummyCookieJar(),
+            trust_env=False,
         )
 
     @property
