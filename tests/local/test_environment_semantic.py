@@ -3,32 +3,35 @@
 import secrets
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from tests.environment_harness import apply, committed_again, ready_pods, wait
 from tests.environment_load import EMBEDDINGS, MODEL, client
 
-pytestmark = [pytest.mark.environment, pytest.mark.usefixtures("semantic")]
+pytestmark = [pytest.mark.environment, pytest.mark.usefixtures("committed_afterwards")]
+
+PATIENT = {"timeoutMilliseconds": 2000}  # the machine is small
 
 
 @pytest.fixture(scope="module")
-def semantic(environment: str) -> Iterator[None]:
-    """The model asks for the semantic cache; the committed settings again afterwards."""
-    wait("the embedding service's pod", lambda: ready_pods(EMBEDDINGS), seconds=180)
-    try:
-        apply(
-            {
-                "cache": {"semantic": {"embeddings": EMBEDDINGS, "timeoutMilliseconds": 2000}},  # the machine is small
-                "models": {MODEL: {"semanticCache": {"mode": "answer"}}},
-            }
-        )
-        yield
-    finally:
-        committed_again()
+def committed_afterwards(environment: str) -> Iterator[None]:
+    """The committed settings again after the tests."""
+    yield
+    committed_again()
 
 
-def test_other_words_are_answered_and_another_number_is_not() -> None:
+@pytest.mark.parametrize(
+    ("semantic", "gateway"),
+    [({**PATIENT, "embeddings": EMBEDDINGS}, {}), (PATIENT, {"memoryMib": 576})],
+    ids=["by the embedding service", "in the gateway's own process"],
+)
+def test_other_words_are_answered_and_another_number_is_not(semantic: dict[str, Any], gateway: dict[str, Any]) -> None:
+    if "embeddings" in semantic:
+        wait("the embedding service's pod", lambda: ready_pods(EMBEDDINGS), seconds=180)
+    answering = {MODEL: {"semanticCache": {"mode": "answer"}}}
+    apply({"cache": {"semantic": semantic}, "gateway": gateway, "models": answering})
     api = client()
     api.wait(MODEL)
 
