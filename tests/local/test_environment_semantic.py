@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.environment_harness import apply, committed_again, ready_pods, wait
+from tests.environment_harness import apply, committed_again, items, ready_pods, wait
 from tests.environment_load import EMBEDDINGS, MODEL, client
 
 pytestmark = [pytest.mark.environment, pytest.mark.usefixtures("committed_afterwards")]
@@ -20,6 +20,8 @@ def committed_afterwards(environment: str) -> Iterator[None]:
     """The committed settings again after the tests."""
     yield
     committed_again()
+    gateways = ("pods", "-n", "llm-serving", "-l", "app.kubernetes.io/instance=llm-gateway")
+    wait("the gateways with more memory have ended", lambda: len(items(*gateways)) == 2, seconds=300)
 
 
 @pytest.mark.parametrize(
