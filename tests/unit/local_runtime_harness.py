@@ -56,9 +56,11 @@ async def refused(url: str) -> None:
         while True:
             try:
                 _, writer = await asyncio.open_connection(where.hostname, where.port)
+                writer.close()
             except ConnectionRefusedError:
                 return
-            writer.close()
+            except ConnectionResetError:  # it was still in the queue of the socket that closed
+                pass
             await asyncio.sleep(0.01)
 
 
