@@ -72,5 +72,5 @@ bench: ## Measure checks, previews, the gateway, services, start-up, memory, a p
 verify-embedder: ## Compare the embedder's two backends over 200 sentences; the first time it installs PyTorch, 5 GB
 	@PYTHONPATH=images/embedder:images/http-service $(RUN) python -m local.verify_embedder $(if $(JSON),--json $(JSON))
 
-tools: ## Build every program that the environment needs
+tools: ## Build every program that the environment and the tests need
 	@$(LOCAL) tools

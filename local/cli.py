@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
-from local import environment, toolchain
+from local import environment
 from local.asking import Answer, Client
 from local.console import console, errors
 from local.errors import LocalError
@@ -116,8 +116,8 @@ def reset() -> None:
 
 @app.command()
 def tools() -> None:
-    """Build every program that the environment needs, and nothing else."""
-    environment.prepare()
+    """Build every program that the environment and the tests need, and nothing else."""
+    environment.prepare_tests()
 
 
 @app.command()
@@ -203,8 +203,7 @@ def test() -> None:
     environment.require_root()
     environment.install_packages()
     _pytest("fast tests", "not local and not environment", "--numprocesses=auto")
-    environment.prepare()
-    toolchain.ensure("helm", "promtool")
+    environment.prepare_tests()
     _pytest("the real engine and the local cloud", "local")
     _pytest("the whole environment", "environment")
 

@@ -21,6 +21,7 @@ from local.guardian import guarded
 from local.paths import STATE, state
 from local.preview import PROGRAMS
 from local.toolchain import packages
+from local.toolchain.tools import LANGUAGE_HOST_YAML
 
 MODEL = "smollm2-135m"
 REVISION = "1"
@@ -31,6 +32,7 @@ CLUSTER_PROGRAMS = (
     "prometheus", "operator", "prometheus-config-reloader", "kube-state-metrics",
     "keda", "keda-adapter", "lws",
 )  # fmt: skip
+TEST_PROGRAMS = ("helm", "promtool", LANGUAGE_HOST_YAML)
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,12 @@ def prepare() -> None:
     """Gets every program and package that the environment needs."""
     install_packages()
     toolchain.ensure(*CLUSTER_PROGRAMS, *PROGRAMS)
+
+
+def prepare_tests() -> None:
+    """Gets every program and package that the tests need: the environment's, and their own."""
+    install_packages()
+    toolchain.ensure(*CLUSTER_PROGRAMS, *PROGRAMS, *TEST_PROGRAMS)
 
 
 def install_packages() -> None:

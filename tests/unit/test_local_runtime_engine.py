@@ -16,8 +16,12 @@ from tests.model_files import write_random_adapter
 from tests.unit.local_runtime_harness import launch, serving
 
 CACHED = weights.CACHE / "weights" / f"{weights.PACKAGE}-{weights.VERSION}"
-pytestmark = pytest.mark.skipif(not (CACHED / weights.WEIGHTS).exists(), reason="`make up` has not got the weights yet")
 PROMPT = "One two three four five six seven eight nine ten. One two three four"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def downloaded() -> None:
+    assert weights.smollm2() == CACHED
 
 
 @asynccontextmanager

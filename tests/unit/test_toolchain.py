@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from local import toolchain
+from local import environment, toolchain
 from local.errors import LocalError
 from local.processes import start_time
 from local.toolchain import build, custom_resources, packages, terraform
-from local.toolchain.tools import S3_SERVER, TOOLS, Fitting, Module, module_of
+from local.toolchain.tools import EXECUTOR, S3_SERVER, TOOLS, Fitting, Module, module_of
 
 
 @pytest.fixture
@@ -44,6 +44,20 @@ def test_every_module_has_its_pins() -> None:
     for module in (*TOOLS, S3_SERVER):
         assert (module.folder / "go.mod").is_file(), module.name
         assert (module.folder / "go.sum").is_file() or module.name == "pause", module.name
+
+
+def test_every_program_is_got_for_the_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted: list[str] = []
+
+    def ensure(*names: str) -> None:
+        wanted.extend(names)
+
+    monkeypatch.setattr(environment, "install_packages", lambda: None)
+    monkeypatch.setattr(toolchain, "ensure", ensure)
+
+    environment.prepare_tests()
+
+    assert {module_of(name).name for name in wanted if name != EXECUTOR} == {module.name for module in TOOLS}
 
 
 def test_slowest_first() -> None:
